@@ -1,0 +1,1 @@
+"""Drawing: numbers in, geometry out. Nothing here reads, writes or knows of a request."""

@@ -1,0 +1,284 @@
+"""Line charts: series in, paths and labels out."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arwx.svg import ticks
+
+Floats: TypeAlias = NDArray[np.float64]
+Whole: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+_BAND_POINTS = 2000  # of all bands of a chart together: a band is a hint and must not outweigh the lines
+_LABEL_GAP_PX = 14
+_LABELS_AT_MOST = 8
+_DOTS_AT_MOST = 24
+
+# Numbers of paths as text, each with its separator: index i ≥ 0 is " i", index −i (from the end, as Python
+# counts) is "-i". Formatting 50 series number by number would cost more than all the rest.
+_REACH = 8192
+_TEXT = [f" {i}" for i in range(_REACH + 1)] + [str(i) for i in range(-_REACH, 0)]
+
+
+class Series(Protocol):
+    """What is drawn of one run. All arrays are equally long; lows and highs bound each value's bucket."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def xs(self) -> Floats: ...
+    @property
+    def values(self) -> Floats: ...
+    @property
+    def lows(self) -> Floats: ...
+    @property
+    def highs(self) -> Floats: ...
+
+
+class Chart(Protocol):
+    """One metric of some runs over one kind of x: step, Unix seconds or seconds since each run's start."""
+
+    @property
+    def x(self) -> str: ...
+    @property
+    def series(self) -> Sequence[Series]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The plotting area without its labels in CSS pixels, each side at most 8192.
+
+    The width is nominal: pictures stretch to their place.
+    """
+
+    width: int = 640
+    height: int = 176
+
+
+DEFAULT_SIZE = Size()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A tick: `at` is pixels from the top for y and percent of the width for x."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point without neighbours: x in percent of the width, y in pixels from the top."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One run: its path and min–max band in the units of `Drawing.box`, and the points that no line joins."""
+
+    run_id: str
+    path: str
+    band: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last value of a run, beside the end of its line; `y` in pixels from the top."""
+
+    run_id: str
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """All that a template needs. Bounds are of the drawn data: `x_low` and `x_high` span the width."""
+
+    size: Size
+    box: str
+    lines: tuple[Line, ...]
+    ends: tuple[End, ...]
+    x_ticks: tuple[Mark, ...]
+    y_ticks: tuple[Mark, ...]
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    left_out: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to see: no series, or none with a drawable value."""
+        return not self.lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From data to the whole numbers of a path: 0 … `length`."""
+
+    low: float
+    high: float
+    length: int
+    is_flipped: bool = False
+    is_log: bool = False
+
+    def __call__(self, values: Floats) -> Floats:
+        low, high = self.low, self.high
+        if self.is_log:
+            values, low, high = np.log10(values), math.log10(low), math.log10(high)
+        share = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+        return (1.0 - share if self.is_flipped else share) * self.length
+
+    def share(self, value: float) -> float:
+        """Where a value falls, 0 … 1."""
+        return float(self(np.array([value]))[0]) / self.length
+
+
+def draw(chart: Chart, size: Size = DEFAULT_SIZE, *, is_log: bool = False) -> Drawing:
+    """Lay out a chart. Deterministic: the same chart gives the same text.
+
+    A value that is not finite is a gap in its line; on a logarithmic y axis so are values ≤ 0, and `left_out`
+    says how many. A point without neighbours is a dot. Paths are whole numbers, relative, in a box that is
+    stretched over the plotting area, so that one path serves every width.
+    """
+    many = len(chart.series) > 10
+    x_unit, y_unit = (1, 4) if many else (2, 10)
+    x_unit, y_unit = min(x_unit, _REACH // size.width), min(y_unit, _REACH // size.height)
+    drawn: list[tuple[Series, Bools]] = []
+    left_out = 0
+    for series in chart.series:
+        keep = np.isfinite(series.values) & np.isfinite(series.xs)
+        if is_log:
+            positive = series.values > 0
+            left_out += int(np.count_nonzero(keep & ~positive))
+            keep &= positive
+        if keep.any():
+            drawn.append((series, keep))
+    if not drawn:
+        return Drawing(size, _box(size, x_unit, y_unit), (), (), (), (), 0.0, 0.0, 0.0, 0.0, left_out)
+
+    x_low, x_high = _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
+    y_low, y_high = _roomy(*_bounds([_reach(s, keep, is_log=is_log) for s, keep in drawn]), is_log=is_log)
+    x = _Scale(x_low, x_high, size.width * x_unit)
+    y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=is_log)
+    band_points = max(24, _BAND_POINTS // len(drawn))
+    has_dots = len(drawn) <= 10
+    lines = tuple(_line(s, keep, x, y, y_unit, band_points, has_dots=has_dots) for s, keep in drawn)
+    y_ticks = ticks.log(y_low, y_high) if is_log else ticks.linear(y_low, y_high)
+    return Drawing(
+        size=size,
+        box=_box(size, x_unit, y_unit),
+        lines=lines,
+        ends=_ends(drawn, x, y, size),
+        x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x_low, x_high)),
+        y_ticks=tuple(Mark(round(y.share(t.value) * size.height, 1), t.label) for t in y_ticks),
+        x_low=x_low,
+        x_high=x_high,
+        y_low=y_low,
+        y_high=y_high,
+        left_out=left_out,
+    )
+
+
+def _box(size: Size, x_unit: int, y_unit: int) -> str:
+    return f"0 0 {size.width * x_unit} {size.height * y_unit}"
+
+
+def _x_ticks(kind: str, low: float, high: float) -> list[ticks.Tick]:
+    if kind == "time":
+        return ticks.moments(low, high)
+    return ticks.relative(low, high) if kind == "relative" else ticks.whole(low, high)
+
+
+def _bounds(pairs: list[tuple[Floats, Floats]]) -> tuple[float, float]:
+    return min(float(lows.min()) for lows, _ in pairs), max(float(highs.max()) for _, highs in pairs)
+
+
+def _reach(series: Series, keep: Bools, *, is_log: bool) -> tuple[Floats, Floats]:
+    """The values between which the line and its band move, without what cannot be drawn."""
+    values = series.values[keep]
+    lows, highs = series.lows[keep], series.highs[keep]
+    is_low = np.isfinite(lows) & (lows > 0) if is_log else np.isfinite(lows)
+    return np.where(is_low, lows, values), np.where(np.isfinite(highs), highs, values)
+
+
+def _roomy(low: float, high: float, *, is_log: bool) -> tuple[float, float]:
+    """The bounds with a little air, so that no line runs along the frame; a constant stands in the middle."""
+    if is_log:
+        factor = (high / low) ** 0.04 if high > low else 2.0
+        return low / factor, high * factor
+    # Beyond the middle of the range of floats the difference itself would overflow.
+    air = (high / 2 - low / 2) * 0.08 if high > low else abs(low) * 0.1 or 1.0
+    return max(low - air, -1e307), min(high + air, 1e307)
+
+
+def _line(series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, band_points: int, *, has_dots: bool) -> Line:
+    kept = np.flatnonzero(keep)
+    xs, ys = x(series.xs[kept]), y(series.values[kept])
+    columns, rows = np.rint(xs).astype(np.int64), np.rint(ys).astype(np.int64)
+    # A line breaks where a point between its neighbours is left out.
+    breaks = (np.flatnonzero(np.diff(kept) > 1) + 1).tolist()
+    is_sparse = has_dots and len(kept) <= _DOTS_AT_MOST
+    path: list[str] = []
+    dots: list[Dot] = []
+    for start, end in pairwise([0, *breaks, len(kept)]):
+        if end - start > 1:
+            path.append(_path(columns[start:end], rows[start:end]))
+        if end - start == 1 or is_sparse:
+            dots += [_dot(xs[i] / x.length, ys[i] / y_unit) for i in range(start, end)]
+    lows, highs = _reach(series, keep, is_log=y.is_log)
+    band = _band(columns, y(lows), y(highs), y_unit, band_points)
+    return Line(series.run_id, "".join(path), band, tuple(dots))
+
+
+def _dot(x_share: float, y_px: float) -> Dot:
+    return Dot(round(float(x_share) * 100, 2), round(float(y_px), 1))
+
+
+def _path(columns: Whole, rows: Whole) -> str:
+    """A polyline: absolute start, then relative whole steps. Steps that do not move are left out."""
+    dx, dy = np.diff(columns), np.diff(rows)
+    moves = np.column_stack((dx, dy))[(dx | dy) != 0].ravel().tolist()
+    # With round caps, a step of nothing is a dot: better than a line that is not there.
+    return f"M{_TEXT[columns[0]]}{_TEXT[rows[0]]}l" + ("".join(map(_TEXT.__getitem__, moves)) or "0 0")
+
+
+def _band(columns: Whole, bottoms: Floats, tops: Floats, y_unit: int, points: int) -> str:
+    """The outline of the min–max band in at most `points` columns, or nothing where it would be thinner than a line."""
+    if len(columns) < 2 or float((bottoms - tops).max()) < 1.5 * y_unit:
+        return ""
+    if len(columns) > points:
+        starts = np.arange(0, len(columns), math.ceil(len(columns) / points))
+        tops, bottoms = np.minimum.reduceat(tops, starts), np.maximum.reduceat(bottoms, starts)
+        # Merged columns stand at their first point, the last one at the very end: the band is as long as the line.
+        columns = np.append(columns[starts[:-1]], columns[-1])
+    # Whole pixels are enough for a shade.
+    tops, bottoms = (np.rint(edge / y_unit) * y_unit for edge in (tops, bottoms))
+    around = np.concatenate((tops, bottoms[::-1])).astype(np.int64)
+    return _path(np.concatenate((columns, columns[::-1])), around) + "z"
+
+
+def _ends(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, size: Size) -> tuple[End, ...]:
+    """Labels for the lines that reach the right edge, from the top down, without those that would overlap."""
+    if len(drawn) > _LABELS_AT_MOST:
+        return ()
+    found = []
+    for series, keep in drawn:
+        last = int(np.flatnonzero(keep)[-1])
+        if x.share(float(series.xs[last])) > 0.97 or x.low == x.high:
+            value = float(series.values[last])
+            found.append(End(series.run_id, round(y.share(value) * size.height, 1), ticks.significant(value)))
+    ends: list[End] = []
+    for end in sorted(found, key=lambda e: (e.y, e.run_id)):
+        if not ends or end.y - ends[-1].y >= _LABEL_GAP_PX:
+            ends.append(end)
+    return tuple(ends)
