@@ -1,0 +1,37 @@
+"""arwx: a small, exact experiment tracker for people and agents who do machine-learning research."""
+
+from flask import Flask
+from flask_compress import Compress
+
+from arwx import api, config, db, ui, web
+from arwx.api.service import init_wheels
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: config.Settings | None = None) -> Flask:
+    """The application, its parts attached in order. Without settings they come from the environment."""
+    settings = settings or config.from_environment()
+    app = db.Arwx(__name__)
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SESSION_COOKIE_NAME="__Host-arwx" if settings.is_https else "arwx",
+        SESSION_COOKIE_SECURE=settings.is_https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        COMPRESS_ALGORITHM=["zstd", "br", "gzip"],
+        COMPRESS_MIN_SIZE=1024,
+        COMPRESS_BR_LEVEL=4,
+        COMPRESS_STREAMS=False,
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+    )
+    app.extensions["arwx"] = settings
+    app.extensions["arwx.wheels"] = init_wheels()
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    web.init_app(app, settings)
+    db.init_app(app, settings)
+    api.init_app(app)
+    ui.init_app(app)
+    web.answer_failures(app, api.speaks_json, api.problem, ui.failure)
+    Compress(app)
+    return app

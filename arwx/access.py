@@ -1,0 +1,80 @@
+"""The one door from a caller and an id to a row.
+
+A caller (an API key, a signed-in visitor) becomes a `Scope`. Every row is reached through it, so that a stranger's run
+and a missing run are the same answer: they are the same query.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from arwx import points
+from arwx.errors import Forbidden, NotFound
+from arwx.models import ApiKey, Organization, Project, Run
+
+LEVELS = ("read", "write", "admin")
+ROLE_LEVELS = {"viewer": "read", "member": "write", "owner": "admin"}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one caller may reach: the rows of one organization, up to a level. `actor` names the caller in records."""
+
+    db: Session
+    org_id: int
+    level: str
+    actor: str
+
+    @property
+    def writable(self) -> "Scope":
+        """This scope, or `Forbidden` for a caller who may only read."""
+        return self.at_least("write")
+
+    @property
+    def admin(self) -> "Scope":
+        """This scope, or `Forbidden` for a caller who may not manage keys or delete."""
+        return self.at_least("admin")
+
+    def allows(self, level: str) -> bool:
+        return LEVELS.index(self.level) >= LEVELS.index(level)
+
+    def at_least(self, level: str) -> "Scope":
+        if not self.allows(level):
+            raise Forbidden(f"This needs the scope {level}; yours is {self.level}.")
+        return self
+
+    @property
+    def org(self) -> Organization:
+        return self.db.get_one(Organization, self.org_id)
+
+    def projects(self) -> Select[tuple[Project]]:
+        return select(Project).where(Project.org_id == self.org_id)
+
+    def project(self, name: str) -> Project:
+        project = self.db.scalar(self.projects().where(Project.name == name))
+        if project is None:
+            raise NotFound("No such project.")
+        return project
+
+    def runs(self) -> Select[tuple[Run]]:
+        return select(Run).where(Run.org_id == self.org_id, Run.deleted_at.is_(None))
+
+    def run(self, run_id: str) -> Run:
+        run = self.db.scalar(self.runs().where(Run.id == run_id))
+        if run is None:
+            raise NotFound("No such run.")
+        return run
+
+    def stream(self, run_id: str) -> points.RunKey:
+        """The address of a run in the metric store. It asks no table: the store itself knows only its own runs."""
+        return points.RunKey(self.org_id, run_id)
+
+    def keys(self) -> Select[tuple[ApiKey]]:
+        return select(ApiKey).where(ApiKey.org_id == self.org_id, ApiKey.revoked_at.is_(None))
+
+    def key(self, key_id: str) -> ApiKey:
+        key = self.db.scalar(self.keys().where(ApiKey.id == key_id))
+        if key is None:
+            raise NotFound("No such key.")
+        return key

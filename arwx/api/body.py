@@ -1,0 +1,219 @@
+"""The one reader of request bodies under /v1, and what the bodies look like.
+
+Flask's own `get_data` and `get_json` are not used here: they cut a chunked body at the limit and take a body that ended
+early, both with a 200.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+from flask import g, request
+from msgspec import UNSET, Struct, UnsetType
+
+from arwx import points
+from arwx.errors import BadRequest, FieldError, Invalid, TooLarge, TruncatedBody, WrongMediaType, invalid
+
+MAX_JSON_BYTES = 16 * 2**20
+_PIECE = 64 * 1024
+_DRAIN = 2**20
+
+T = TypeVar("T")
+
+
+class Project(Struct, forbid_unknown_fields=True):
+    """Make or change a project. What is absent stays, null clears."""
+
+    name: str
+    objective_metric: str | None | UnsetType = UNSET
+    lower_is_better: bool | None | UnsetType = UNSET
+    target: float | None | UnsetType = UNSET
+    description: str | None | UnsetType = UNSET
+
+
+class NewRun(Struct, forbid_unknown_fields=True):
+    """Make a run, or find the one with this id."""
+
+    project: str
+    id: str | None = None
+    name: str | None = None
+    config: dict[str, Any] | None = None
+    tags: list[str] | None = None
+    group: str | None = None
+    job_type: str | None = None
+    notes: str | None = None
+    resume: str | None = None
+    host: dict[str, Any] | None = None
+    commit: str | None = None
+    diff_sha: str | None = None
+    experiment_id: str | None = None
+    started_at: datetime | None = None
+
+
+class RunChange(Struct, forbid_unknown_fields=True):
+    """Change a run. `config` and `summary` merge; what is absent stays, null clears."""
+
+    name: str | None | UnsetType = UNSET
+    tags: list[str] | None | UnsetType = UNSET
+    notes: str | None | UnsetType = UNSET
+    group: str | None | UnsetType = UNSET
+    config: dict[str, Any] | None | UnsetType = UNSET
+    summary: dict[str, Any] | None | UnsetType = UNSET
+
+
+class Finish(Struct, forbid_unknown_fields=True):
+    """Close a run, with the client's own counts when it keeps them."""
+
+    status: str = "finished"
+    summary: dict[str, Any] | None = None
+    exit_code: int | None = None
+    expected: list[points.Expected] | None = None
+
+
+class Ingest(Struct, forbid_unknown_fields=True):
+    """A batch of entries: entry i has the sequence number `first_seq + i`."""
+
+    run_id: str
+    points: list[points.Entry] = []
+    writer_id: str = "http"
+    epoch: str | None = None
+    first_seq: int | None = None
+
+    def batch(self, token: str | None) -> points.Batch:
+        """The batch as the metric store takes it. `token` is the Idempotency-Key of one without sequence numbers."""
+        if (self.epoch is None) != (self.first_seq is None):
+            raise invalid("first_seq", "and epoch belong together: send both or neither")
+        return points.Batch(self.writer_id, self.epoch, self.first_seq, self.points, token)
+
+
+class NewKey(Struct, forbid_unknown_fields=True):
+    """Make an API key."""
+
+    name: str
+    scope: str = "write"
+
+
+def json_as(kind: type[T], *, may_be_empty: bool = False) -> T:
+    """The JSON body of the current request as `kind`, a msgspec struct; every failure is named."""
+    if request.mimetype != "application/json" and not (may_be_empty and not request.content_length):
+        raise WrongMediaType("The body must be sent as Content-Type: application/json.")
+    raw = b"".join(pieces(MAX_JSON_BYTES))
+    if not raw and may_be_empty:
+        raw = b"{}"
+    return decode(kind, raw)
+
+
+def decode(kind: type[T], raw: bytes) -> T:
+    """The bytes as `kind`. NaN and Infinity literals, which JSON lacks, are read too: the metric store skips and counts them."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise _named(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if b"NaN" in raw or b"Infinity" in raw:
+            return _decode_lenient(kind, raw)
+        raise BadRequest(f"The body is not valid JSON: {_plain(error)}", code="malformed_json") from error
+
+
+def given(fields: Struct) -> dict[str, Any]:
+    """The fields that were sent, null included."""
+    return {name: value for name in fields.__struct_fields__ if (value := getattr(fields, name)) is not UNSET}
+
+
+def pieces(limit: int) -> Iterator[bytes]:
+    """The body as it was meant, unzipped, in pieces. Raises at the limit and when the body ended early."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in {"", "identity"}:
+        yield from _limited(_raw(), limit)
+    elif encoding == "gzip":
+        yield from _limited(_unzipped(_raw()), limit)
+    else:
+        raise WrongMediaType("The body may be sent plain or with Content-Encoding: gzip, in no other encoding.")
+
+
+def drain() -> None:
+    """Read away a small rest of the body, so that the connection can be used again; give up on a big one."""
+    length = request.content_length
+    if length is None and not request.headers.get("Transfer-Encoding"):
+        return
+    if length is not None and length > _DRAIN:
+        g.must_close = True
+        return
+    try:
+        left = _DRAIN
+        while left > 0 and (piece := request.stream.read(min(_PIECE, left))):
+            left -= len(piece)
+        g.must_close = left <= 0
+    except Exception:  # noqa: BLE001 - whatever a broken sender causes, the answer is already decided
+        g.must_close = True
+
+
+def _raw() -> Iterator[bytes]:
+    expected, read = request.content_length, 0
+    while True:
+        try:
+            piece = request.stream.read(_PIECE)
+        except OSError as error:
+            raise TruncatedBody("The connection broke before the body was complete.") from error
+        if not piece:
+            break
+        read += len(piece)
+        yield piece
+    if expected is not None and read < expected:
+        raise TruncatedBody(f"The body ended after {read:,} of {expected:,} bytes.")
+
+
+def _limited(source: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    read = 0
+    for piece in source:
+        read += len(piece)
+        if read > limit:
+            raise TooLarge(f"The body is over the limit of {limit // 2**20} MiB.", limit=limit)
+        yield piece
+
+
+def _unzipped(source: Iterator[bytes]) -> Iterator[bytes]:
+    """The decompressed bytes, never more than a piece at a time, so that a bomb is stopped at the limit."""
+    unzip = zlib.decompressobj(wbits=31)
+    try:
+        for piece in source:
+            while piece:
+                yield unzip.decompress(piece, _PIECE)
+                piece = unzip.unconsumed_tail  # noqa: PLW2901
+                if unzip.eof and unzip.unused_data:
+                    raise BadRequest("Something follows the end of the gzip body.", code="bad_encoding")
+    except zlib.error as error:
+        raise BadRequest("The body is not valid gzip.", code="bad_encoding") from error
+    if not unzip.eof:
+        raise TruncatedBody("The gzip body ended early.")
+
+
+def _decode_lenient(kind: type[T], raw: bytes) -> T:
+    try:
+        return msgspec.convert(json.loads(raw), kind)
+    except msgspec.ValidationError as error:
+        raise _named(error) from error
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is not valid JSON: {_plain(error)}", code="malformed_json") from error
+
+
+def _named(error: msgspec.ValidationError) -> Invalid:
+    """msgspec says `… - at `$.points[3].step``; we say which field."""
+    message, _, path = str(error).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    if message.startswith("Object contains unknown field `"):
+        name = message.split("`")[1]
+        field = f"{field}.{name}" if field else name
+        message = "is not a field of this request"
+    elif message.startswith("Object missing required field `"):
+        name = message.split("`")[1]
+        field = f"{field}.{name}" if field else name
+        message = "is required"
+    return Invalid(f"{field or 'body'}: {message}", [FieldError(field or "body", message)])
+
+
+def _plain(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,37 @@
+"""The data behind the charts of a project."""
+
+from flask import Response, g
+
+from arwx import charts, runs, web
+from arwx.api import bp, query, shapes
+
+MOST_RUNS = 500
+
+
+@bp.get("/projects/<name>/charts")
+def get_charts(name: str) -> Response:
+    """Downsampled series of every metric for the runs asked for (the newest 50 unless named), and latest values."""
+    query.only("keys", "runs", "samples", "since_step", "max_step", "x")
+    project = g.scope.project(name)
+    chosen = query.words("runs", MOST_RUNS)
+    shown = runs.some(g.scope, project, chosen) if chosen else runs.page(g.scope, project).items
+    x = query.text("x") or "step"
+    samples = query.whole("samples", charts.MIN_SAMPLES, charts.MAX_SAMPLES, charts.DEFAULT_SAMPLES)
+    keys = query.words("keys") or charts.keys(shown, project.objective_metric, with_system=False)
+    found = charts.series(
+        g.scope,
+        shown,
+        keys,
+        x=x,
+        samples=samples or charts.DEFAULT_SAMPLES,
+        since_step=query.whole("since_step"),
+        max_step=query.whole("max_step"),
+    )
+    answer = {
+        "project": project.name,
+        "samples": samples,
+        "x": x,
+        "runs": [{"id": run.id, "name": run.name, "status": run.status, "latest": shapes.latest(run)} for run in shown],
+        "series": {key: shapes.series(lines, x) for key, lines in found.items()},
+    }
+    return web.conditional(shapes.answer(answer))

@@ -1,0 +1,31 @@
+"""API keys over the API."""
+
+from flask import Response, g
+
+from arwx import keys
+from arwx.api import body, bp, query, shapes
+from arwx.pages import Page
+
+
+@bp.post("/keys")
+def make_key() -> Response:
+    """Make a key. The answer holds the secret, this once."""
+    wanted = body.json_as(body.NewKey)
+    key, secret = keys.mint(g.scope, wanted.name, wanted.scope)
+    response = shapes.answer({**shapes.key(key), "key": secret}, 201)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.get("/keys")
+def list_keys() -> Response:
+    """The keys that work today; never their secrets."""
+    query.only()
+    return shapes.page(Page(keys.listed(g.scope), None), shapes.key)
+
+
+@bp.delete("/keys/<key_id>")
+def revoke_key(key_id: str) -> Response:
+    """Make a key useless at once."""
+    keys.revoke(g.scope, key_id)
+    return Response(status=204)

@@ -1,0 +1,49 @@
+"""The one reader of query strings under /v1: each parameter once, of the right kind, unknown ones refused."""
+
+from flask import request
+
+from arwx import pages
+from arwx.errors import Invalid, FieldError, invalid
+
+MAX_STEP = 2**53 - 1
+
+
+def only(*names: str) -> None:
+    """Refuse parameters that this address does not have, and those that came twice: a typo never vanishes silently."""
+    for name, values in request.args.lists():
+        if name not in names:
+            raise Invalid(f"{name} is not a parameter of this address", [FieldError(name, "is not a parameter of this address")])
+        if len(values) > 1:
+            raise invalid(name, "must be given once")
+
+
+def text(name: str) -> str | None:
+    return request.args.get(name) or None
+
+
+def words(name: str, limit: int = 1000) -> list[str] | None:
+    """A comma-separated list; None when absent."""
+    value = request.args.get(name)
+    if not value:
+        return None
+    found = [word for word in value.split(",") if word]
+    if len(found) > limit:
+        raise invalid(name, f"must have at most {limit:,} items")
+    return found
+
+
+def whole(name: str, low: int = 0, high: int = MAX_STEP, default: int | None = None) -> int | None:
+    value = request.args.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        number = low - 1
+    if not low <= number <= high or not value.strip().lstrip("+").isascii():
+        raise invalid(name, f"must be a whole number from {low} to {high}")
+    return number
+
+
+def limit() -> int:
+    return whole("limit", 1, pages.MAX_LIMIT, pages.DEFAULT_LIMIT) or pages.DEFAULT_LIMIT

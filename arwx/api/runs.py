@@ -1,0 +1,86 @@
+"""Runs: made, read, changed, finished, listed; their history and their receipt."""
+
+from flask import Response, g, request
+
+from arwx import db, points, projects, runs, web
+from arwx.api import body, bp, export, query, shapes
+
+HISTORY_LIMIT, HISTORY_MOST = 10_000, 100_000
+
+
+@bp.post("/runs")
+def make_run() -> Response:
+    """Make a run, or find the one with this id."""
+    fields = body.given(body.json_as(body.NewRun))
+    project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
+    resume = fields.pop("resume")
+    run, is_new = runs.create(g.scope, project, fields, resume)
+    return shapes.answer(shapes.run(runs.view(g.scope, run)), 201 if is_new else 200)
+
+
+@bp.get("/projects/<name>/runs")
+def list_runs(name: str) -> Response:
+    """The runs of a project, newest first."""
+    query.only("limit", "cursor", "status", "tag", "group")
+    found = runs.page(
+        g.scope,
+        g.scope.project(name),
+        query.limit(),
+        query.text("cursor"),
+        status=query.text("status"),
+        tag=query.text("tag"),
+        group=query.text("group"),
+    )
+    return shapes.page(found, shapes.run)
+
+
+@bp.get("/runs/<run_id>")
+def get_run(run_id: str) -> Response:
+    """One run."""
+    return web.conditional(shapes.answer(shapes.run(runs.view(g.scope, g.scope.run(run_id)))))
+
+
+@bp.patch("/runs/<run_id>")
+def change_run(run_id: str) -> Response:
+    """Change name, tags, notes or group; merge into config and summary."""
+    fields = body.given(body.json_as(body.RunChange))
+    run = g.scope.writable.run(run_id)
+    runs.change(run, fields)
+    return shapes.answer(shapes.run(runs.view(g.scope, run)))
+
+
+@bp.delete("/runs/<run_id>")
+def delete_run(run_id: str) -> Response:
+    """Take a run out of all lists at once."""
+    runs.delete(g.scope.admin.run(run_id))
+    return Response(status=204)
+
+
+@bp.post("/runs/<run_id>/finish")
+def finish_run(run_id: str) -> Response:
+    """Close a run. Safe to repeat; points that arrive later are still taken."""
+    end = body.json_as(body.Finish, may_be_empty=True)
+    run = g.scope.writable.run(run_id)
+    runs.finish(g.scope, run, end.status, end.summary or {}, end.exit_code, end.expected or [])
+    return shapes.answer(shapes.run(runs.view(g.scope, run)))
+
+
+@bp.get("/runs/<run_id>/metrics")
+def get_metrics(run_id: str) -> Response:
+    """The full history of a run in step order: a page of JSON, or all of it as NDJSON or CSV."""
+    query.only("keys", "min_step", "max_step", "limit", "cursor")
+    key = runs.key(g.scope.run(run_id))
+    wanted = {"keys": query.words("keys"), "min_step": query.whole("min_step"), "max_step": query.whole("max_step")}
+    kind = request.accept_mimetypes.best_match(["application/json", *export.KINDS], default="application/json")
+    if kind in export.KINDS:
+        return export.stream(db.current(), key, kind, wanted)
+    limit = query.whole("limit", 1, HISTORY_MOST, HISTORY_LIMIT)
+    found = points.history(g.db, key, limit=limit or HISTORY_LIMIT, after=query.text("cursor"), **wanted)
+    return shapes.answer({"run_id": run_id, "items": found.entries, "next": found.next})
+
+
+@bp.get("/runs/<run_id>/integrity")
+def get_integrity(run_id: str) -> Response:
+    """The receipt: what the ledger acknowledged against what the metric store holds, counted by decoding it."""
+    run = g.scope.run(run_id)
+    return shapes.answer(shapes.receipt(points.receipt(g.db, runs.key(run)), run.commit, run.diff_sha))

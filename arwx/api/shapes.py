@@ -1,0 +1,163 @@
+"""What the answers of /v1 look like."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from flask import Response, g, url_for
+from werkzeug.exceptions import HTTPException
+
+from arwx import clock, points, web
+from arwx.charts import SYSTEM
+from arwx.errors import ArwxError
+from arwx.models import ApiKey
+from arwx.pages import Page
+from arwx.projects import Card
+from arwx.runs import RunView
+
+_encoder = msgspec.json.Encoder(enc_hook=lambda value: value.tolist())  # numpy arrays and scalars
+
+
+def answer(fields: Any, status: int = 200) -> Response:
+    """The fields as a JSON response."""
+    return Response(_encoder.encode(fields), status, mimetype="application/json")
+
+
+def page(found: Page[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
+    """A list with its cursor; 304 when the caller has the same one."""
+    return web.conditional(answer({"items": [shape(item) for item in found.items], "next": found.next}))
+
+
+def problem(error: ArwxError) -> Response:
+    """RFC 9457 problem+json."""
+    response = answer(
+        {
+            "type": "about:blank",
+            "title": error.title,
+            "status": error.status,
+            "code": error.code,
+            "detail": error.message,
+            **({"errors": [{"field": e.field, "message": e.message} for e in error.errors]} if error.errors else {}),
+            **error.extra,
+            "request_id": g.get("request_id"),
+        },
+        error.status,
+    )
+    response.mimetype = "application/problem+json"
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.status in {429, 503}:
+        response.headers["Retry-After"] = "1"
+    if g.get("must_close"):
+        response.headers["Connection"] = "close"
+    return response
+
+
+def http_problem(error: HTTPException) -> Response:
+    """What Flask itself refuses, in the same form: unknown addresses, wrong methods."""
+    named = ArwxError(error.description or error.name)
+    named.status, named.title = error.code or 500, error.name
+    named.code = error.name.lower().replace(" ", "_")
+    response = problem(named)
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def project(card: Card) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "description": card.description,
+        "objective_metric": card.objective_metric,
+        "lower_is_better": card.lower_is_better,
+        "target": card.target,
+        "created_at": clock.rfc3339(card.created_at),
+        "runs": card.run_count,
+        "live_runs": card.live_count,
+        "last_seen_at": clock.rfc3339(card.last_seen_at) if card.last_seen_at else None,
+        "url": web.base_url() + url_for("ui.project", name=card.name),
+    }
+
+
+def run(view: RunView) -> dict[str, Any]:
+    return {
+        "id": view.id,
+        "project": view.project,
+        "name": view.name,
+        "status": view.status,
+        "config": view.config,
+        "summary": view.summary,
+        "latest": latest(view),
+        "tags": view.tags,
+        "group": view.group,
+        "job_type": view.job_type,
+        "notes": view.notes,
+        "host": view.host,
+        "commit": view.commit,
+        "diff_sha": view.diff_sha,
+        "experiment_id": view.experiment_id,
+        "exit_code": view.exit_code,
+        "created_at": clock.rfc3339(view.created_at),
+        "started_at": clock.rfc3339(view.started_at),
+        "last_seen_at": clock.rfc3339(view.last_seen_at),
+        "finished_at": clock.rfc3339(view.finished_at) if view.finished_at else None,
+        "url": web.base_url() + url_for("ui.run", name=view.project, run_id=view.id),
+    }
+
+
+def latest(view: RunView) -> dict[str, Any]:
+    """The newest value of each metric; `system/*` has its own charts."""
+    return {
+        key: {"step": metric.step, "value": metric.value, "ts": metric.ts}
+        for key, metric in view.latest.items()
+        if metric.count and not key.startswith(SYSTEM)
+    }
+
+
+def appended(run_id: str, done: points.Appended) -> Response:
+    """What became of a batch. A conflict is loud, but what was new in the batch is stored by now all the same."""
+    counts = {
+        "run_id": run_id,
+        "accepted": done.accepted,
+        "stored": done.stored,
+        "duplicates": done.duplicates,
+        "skipped": done.skipped,
+        "next_seq": done.next_seq,
+    }
+    if not done.conflicts:
+        return answer(counts)
+    error = ArwxError("These sequence numbers are taken by other content; the first content stays.", conflicts=done.conflicts, **counts)
+    error.status, error.title, error.code = 409, "Conflict", "sequence_conflict"
+    return problem(error)
+
+
+def receipt(found: points.Receipt, commit: str | None, diff_sha: str | None) -> dict[str, Any]:
+    return {**msgspec.to_builtins(found), "commit": commit, "diff_sha": diff_sha}
+
+
+def series(found: Iterable[points.Series], x: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": line.run_id,
+            "count": line.count,
+            "steps": line.steps,
+            "values": line.values,
+            "min": line.lows,
+            "max": line.highs,
+            **({} if x == "step" else {"x": line.xs}),
+        }
+        for line in found
+    ]
+
+
+def key(row: ApiKey) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "scope": row.scope,
+        "prefix": row.prefix,
+        "last_four": row.last_four,
+        "created_at": clock.rfc3339(row.created_at),
+        "last_used_at": clock.rfc3339(row.last_used_at) if row.last_used_at else None,
+    }

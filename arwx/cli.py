@@ -1,0 +1,132 @@
+"""The `arwx` command. Exit code 0: done, 1: found something, 2: cannot start; one plain line says why."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from arwx import config, db, keys, people, schema
+from arwx.access import LEVELS, ROLE_LEVELS, Scope
+from arwx.errors import ArwxError, NotFound
+from arwx.models import ApiKey, User
+
+_ROOT = Path(__file__).parents[1]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Serve and look after an arwx experiment tracker."""
+
+
+@main.command()
+def serve() -> None:
+    """Serve on $PORT with gunicorn, in the foreground."""
+    settings = _settings()
+    with _database(settings):
+        pass
+    os.chdir(_ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:app"])  # noqa: S606
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to the schema of this version. Safe to repeat."""
+    try:
+        schema.upgrade(db.Database(_settings().database_url))
+    except SQLAlchemyError as error:
+        _stop(f"The database cannot be migrated: {_first_line(error)}", 2)
+
+
+@main.group()
+def user() -> None:
+    """Accounts."""
+
+
+@user.command("add")
+@click.argument("email")
+@click.option("--org", required=True, help="Slug or name of the organization; it is made when it is not there.")
+@click.option("--role", type=click.Choice(list(ROLE_LEVELS)), default="member", show_default=True)
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+def user_add(email: str, org: str, role: str, password_stdin: bool) -> None:
+    """Make an account, or take an existing one into one more organization."""
+    with _database(_settings()) as session:
+        known = session.scalar(select(User).where(User.email == email.strip().lower()))
+        if known is None:
+            password = sys.stdin.readline().rstrip("\n") if password_stdin else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+            known = people.add_user(session, email, password)
+        try:
+            organization = people.organization(session, org)
+        except NotFound:
+            organization = people.add_organization(session, org)
+        people.join(session, known, organization, role)
+        click.echo(f"{known.email} is {role} of {organization.name} ({organization.slug}).")
+
+
+@main.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("new")
+@click.option("--org", required=True, help="Slug or name of the organization.")
+@click.option("--name", required=True, help="What the key is for.")
+@click.option("--scope", type=click.Choice(LEVELS), default="write", show_default=True)
+def key_new(org: str, name: str, scope: str) -> None:
+    """Make a key and print its secret, alone on one line."""
+    with _database(_settings()) as session:
+        caller = Scope(session, people.organization(session, org).id, "admin", "cli")
+        _, secret = keys.mint(caller, name, scope)
+    click.echo(secret)
+
+
+@key.command("revoke")
+@click.argument("key_id")
+def key_revoke(key_id: str) -> None:
+    """Make a key useless at once."""
+    with _database(_settings()) as session:
+        # The id alone does not say whose key it is; on the command line the operator may reach all.
+        found = session.scalars(select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))).all()
+        if not found:
+            raise NotFound(f"No working key has the id {key_id}.")
+        for row in found:
+            keys.revoke(Scope(session, row.org_id, "admin", "cli"), key_id)
+    click.echo(f"{key_id} is revoked.")
+
+
+def _settings() -> config.Settings:
+    try:
+        return config.from_environment()
+    except config.CannotStart as error:
+        _stop(str(error), 2)
+
+
+@contextmanager
+def _database(settings: config.Settings) -> Iterator[Session]:
+    """A transaction on a database that has the right schema; every failure ends in one plain line."""
+    database = db.Database(settings.database_url)
+    try:
+        with database.reading() as session:
+            if trouble := schema.trouble(session):
+                _stop(trouble, 2)
+        with database.writing() as session:
+            yield session
+    except ArwxError as error:
+        _stop(error.message, 1)
+    except SQLAlchemyError as error:
+        _stop(f"The database refused: {_first_line(error)}", 2)
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+def _stop(line: str, code: int) -> NoReturn:
+    click.echo(line, err=True)
+    sys.exit(code)

@@ -1,0 +1,106 @@
+"""The settings of the server, read from the environment once."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class CannotStart(Exception):
+    """The server cannot start; the message is one plain line that says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment decides. Every field is documented in the README's table of settings."""
+
+    database_url: str
+    data_dir: Path
+    secret_key: str
+    base_url: str | None = None
+    signup: str = "first"
+    port: int = 8090
+    workers: int = 2
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def is_https(self) -> bool:
+        """Whether people reach the server over TLS, so that cookies can demand it."""
+        return (self.base_url or "").startswith("https://")
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises `CannotStart` with a plain line for a value that cannot work."""
+    data_dir = Path(environ.get("ARWX_DATA_DIR") or "data").absolute()
+    database_url = _database_url(environ.get("DATABASE_URL"), data_dir)
+    signup = environ.get("ARWX_SIGNUP") or "first"
+    if signup not in {"first", "open", "closed"}:
+        raise CannotStart(f"ARWX_SIGNUP must be first, open or closed, not {signup!r}.")
+    return Settings(
+        database_url=database_url,
+        data_dir=data_dir,
+        secret_key=_secret_key(environ.get("SECRET_KEY"), data_dir, is_sqlite=database_url.startswith("sqlite")),
+        base_url=_base_url(environ.get("ARWX_BASE_URL")),
+        signup=signup,
+        port=_whole(environ, "PORT", 8090),
+        workers=_whole(environ, "WEB_CONCURRENCY", 2),
+    )
+
+
+def _database_url(given: str | None, data_dir: Path) -> str:
+    if not given:
+        return f"sqlite:///{data_dir / 'arwx.db'}"
+    if given.startswith("sqlite:///"):
+        return given
+    for scheme in ("postgres://", "postgresql://", "postgresql+psycopg://"):
+        if given.startswith(scheme):
+            return "postgresql+psycopg://" + given.removeprefix(scheme)
+    raise CannotStart("DATABASE_URL must begin with postgres://, postgresql:// or sqlite:///.")
+
+
+def _base_url(given: str | None) -> str | None:
+    if not given:
+        return None
+    if not given.startswith(("http://", "https://")):
+        raise CannotStart("ARWX_BASE_URL must begin with http:// or https://.")
+    return given.rstrip("/")
+
+
+def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
+    """The key that signs cookies. On SQLite it is made at the first start and kept beside the database."""
+    if given is not None:
+        if len(given) < 32:
+            raise CannotStart("SECRET_KEY must have at least 32 characters, such as those that `openssl rand -hex 32` prints.")
+        return given
+    if not is_sqlite:
+        raise CannotStart("SECRET_KEY must be set when DATABASE_URL names a PostgreSQL server.")
+    path = data_dir / "secret_key"
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        fresh = data_dir / f".secret_key.{secrets.token_hex(8)}"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            # A link fails when the name is taken: of two first starts at once, one key wins whole.
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise CannotStart(f"ARWX_DATA_DIR cannot be used: {error.strerror}: {error.filename}.") from error
+
+
+def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
+    try:
+        value = int(environ.get(name) or default)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= 65535:
+        raise CannotStart(f"{name} must be a whole number from 1 to 65535, not {environ[name]!r}.")
+    return value

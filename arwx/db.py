@@ -1,0 +1,177 @@
+"""The engine, the unit of work, and every difference between SQLite and PostgreSQL."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, current_app, g, request
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from arwx.config import Settings
+from arwx.errors import ArwxError, Unavailable
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOCK_PATIENCE_S = 20.0
+_STATEMENT_TIMEOUT_MS = 20_000
+
+# SQLSTATE classes after which the same request may simply be sent again: connection trouble, the
+# server going down, serialization failures and deadlocks, lock and statement time-outs.
+_PASSING = ("08", "57P", "40", "55P03", "57014", "53")
+
+
+class Database:
+    """One database. Sessions are of two kinds: reading ones see one unmoving snapshot, writing ones may lock rows."""
+
+    def __init__(self, url: str) -> None:
+        self.is_sqlite = url.startswith("sqlite")
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+        if self.is_sqlite:
+            self._reads = self.engine
+            self._writes = self.engine.execution_options(arwx_writes=True)
+        else:
+            # Charts and receipts read in several statements; compaction must not move rows between them.
+            self._reads = self.engine.execution_options(isolation_level="REPEATABLE READ")
+            self._writes = self.engine
+
+    def session(self, *, is_writing: bool) -> Session:
+        """A session that begins its transaction at its first statement. The caller commits and closes it."""
+        return Session(self._writes if is_writing else self._reads, expire_on_commit=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A short read of its own."""
+        with self.session(is_writing=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction of its own: committed at the end of the block, rolled back when it raises."""
+        with self.session(is_writing=True) as session:
+            yield session
+            session.commit()
+
+    def forget_connections(self) -> None:
+        """Drop the pool without closing its sockets: they belong to the parent process after a fork."""
+        self.engine.dispose(close=False)
+
+
+class Arwx(Flask):
+    """The application: a handler runs in one unit of work, which commits before the answer leaves."""
+
+    def dispatch_request(self) -> Any:
+        try:
+            answer = super().dispatch_request()
+            g.db.commit()
+        except DBAPIError as error:
+            raise named(error) from error
+        return answer
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Give every request its session, `g.db`: reading for GET, writing for the rest."""
+    database = Database(settings.database_url)
+    app.extensions["arwx.db"] = database
+
+    @app.before_request
+    def open_session() -> None:
+        g.db = database.session(is_writing=request.method not in SAFE_METHODS)
+
+    @app.teardown_request
+    def close_session(_: BaseException | None) -> None:
+        if "db" in g:
+            g.db.close()  # rolls back what was not committed
+
+
+def current() -> Database:
+    """The database of the running application."""
+    database: Database = current_app.extensions["arwx.db"]
+    return database
+
+
+def is_sqlite(session: Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
+
+
+def insert(session: Session, table: Any) -> Any:
+    """An INSERT of the session's own dialect, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    return (sqlite if is_sqlite(session) else postgresql).insert(table)
+
+
+def named(error: DBAPIError) -> ArwxError | DBAPIError:
+    """The failure as the caller should see it: `Unavailable` for what passes by itself, else the error itself."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None and state.startswith(_PASSING):
+        return Unavailable("The database is away for a moment. Send the request again.")
+    if state is None and isinstance(error, OperationalError) and (error.connection_invalidated or not _is_sqlite(error)):
+        return Unavailable("The database cannot be reached. Send the request again.")
+    if _is_sqlite(error) and getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR")):
+        return Unavailable("The database is busy or its disk is full. Send the request again.")
+    return error
+
+
+def _is_sqlite(error: DBAPIError) -> bool:
+    return isinstance(error.orig, sqlite3.Error)
+
+
+def _postgres_engine(url: str) -> Engine:
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=8,
+        max_overflow=24,
+        pool_timeout=10,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "arwx",
+            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000",
+        },
+    )
+
+
+def _sqlite_engine(url: str) -> Engine:
+    path = make_url(url).database
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # The driver must not begin transactions by itself: we say when, and of which kind.
+    engine = create_engine(url, connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 5})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    # FULL: an acknowledged point must survive a power cut, and the client deletes its copy on our word.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864", "cache_size=-16384"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Begin as asked. A writer waits for its turn here, and lets other greenlets and threads run meanwhile.
+
+    SQLite's own busy handler sleeps inside C, where it would stop every other request of a gevent worker.
+    """
+    if not connection.get_execution_options().get("arwx_writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        pause = 0.0002
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise Unavailable("The database is busy. Send the request again.") from error
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.01)
+    finally:
+        driver.execute("PRAGMA busy_timeout=5000")

@@ -1,0 +1,118 @@
+"""API keys: made, shown once, stored as a hash, revoked.
+
+A key is `arwx_live_` and 30 characters of base 62: five that tell the organization (so that finding a key needs no global
+index), 21 random ones (125 bits), and four of a checksum (so that a mistyped key is told apart without asking the database).
+"""
+
+import hashlib
+import secrets
+import zlib
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from arwx import clock, db, ids
+from arwx.access import LEVELS, Scope
+from arwx.errors import Forbidden, Unauthorized, invalid
+from arwx.models import ApiKey
+
+PREFIX = "arwx_live_"
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_ORG, _RANDOM, _CHECK = 5, 21, 4
+_USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+
+def mint(scope: Scope, name: str, level: str = "write") -> tuple[ApiKey, str]:
+    """A new key of the caller's scope or lower, and its secret, which nobody can read again."""
+    if level not in LEVELS:
+        raise invalid("scope", f"must be one of {', '.join(LEVELS)}")
+    if not scope.allows(level):
+        raise Forbidden(f"A key mints keys of its own scope or lower; yours is {scope.level}.")
+    ids.check_name(name, "name")
+    secret = _compose(scope.org_id)
+    key = ApiKey(
+        org_id=scope.org_id,
+        id=ids.new("key"),
+        hash=_hash(secret),
+        name=name,
+        scope=level,
+        prefix=secret[: len(PREFIX) + _ORG + 3],
+        last_four=secret[-4:],
+        created_by=scope.actor,
+        created_at=clock.now(),
+    )
+    scope.db.add(key)
+    scope.db.flush()
+    return key, secret
+
+
+def listed(scope: Scope) -> list[ApiKey]:
+    """The keys that work today, newest first."""
+    return list(scope.db.scalars(scope.keys().order_by(ApiKey.created_at.desc(), ApiKey.id.desc())))
+
+
+def revoke(scope: Scope, key_id: str) -> ApiKey:
+    """Make the key useless from now on."""
+    key = scope.admin.key(key_id)
+    key.revoked_at = clock.now()
+    return key
+
+
+def find(session: Session, secret: str) -> ApiKey:
+    """The enabled key with this secret, or `Unauthorized` for whatever is not one."""
+    org_id = _org_of(secret)
+    key = None
+    if org_id is not None:
+        key = session.scalar(
+            select(ApiKey).where(ApiKey.org_id == org_id, ApiKey.hash == _hash(secret), ApiKey.revoked_at.is_(None))
+        )
+    if key is None:
+        raise Unauthorized("A valid API key is needed: Authorization: Bearer arwx_live_…")
+    return key
+
+
+def note_use(database: db.Database, key: ApiKey) -> None:
+    """Remember that the key was used, at most once a minute, in a transaction of its own."""
+    now = clock.now()
+    if key.last_used_at is not None and now - key.last_used_at < _USE_IS_NOTED_EVERY:
+        return
+    with database.writing() as session:
+        session.execute(update(ApiKey).where(ApiKey.org_id == key.org_id, ApiKey.id == key.id).values(last_used_at=now))
+
+
+def _compose(org_id: int) -> str:
+    body = _base62(org_id, _ORG) + "".join(secrets.choice(_DIGITS) for _ in range(_RANDOM))
+    return PREFIX + body + _checksum(body)
+
+
+def _org_of(secret: str) -> int | None:
+    """The organization that a well-formed key names, None for anything else."""
+    body, check = secret[len(PREFIX) : -_CHECK], secret[-_CHECK:]
+    if not secret.startswith(PREFIX) or len(body) != _ORG + _RANDOM or not all(c in _DIGITS for c in body):
+        return None
+    if not secrets.compare_digest(_checksum(body).encode(), check.encode()):
+        return None
+    number = 0
+    for digit in body[:_ORG]:
+        number = number * 62 + _DIGITS.index(digit)
+    return number
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()) % 62**_CHECK, _CHECK)
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(_DIGITS[digit])
+    if number:
+        raise ValueError("the number does not fit the width")
+    return "".join(reversed(digits))
+
+
+def _hash(secret: str) -> bytes:
+    # A plain SHA-256 is enough: the secret has 125 random bits, nobody can try them all.
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,173 @@
+"""The tables, except those of the metric store: columns and constraints, no verbs.
+
+Every table declares where it lives when one machine is outgrown. *Reference* tables are small, cold and copied to
+every node; *org* tables are spread by `org_id`; *run* tables (`arwx.points`) are spread by `run_id` and always filtered by
+both. Keys contain the column that spreads them, and no foreign key or join crosses the groups.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, DateTime, Float, ForeignKey, ForeignKeyConstraint, Identity, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+REFERENCE = {"dist": "reference"}
+ORG = {"dist": "org_id", "group": "org"}
+RUN = {"dist": "run_id", "group": "run"}
+
+# SQLite numbers rows by itself only in a column that is exactly INTEGER.
+BigIdentity = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime on both databases; SQLite itself knows no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """JSON kept as text, letter for letter: jsonb would reorder keys, reshape numbers and refuse the escaped NUL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else msgspec.json.decode(value)
+
+
+class Base(DeclarativeBase):
+    """The one metadata: names of constraints are fixed, so that migrations can drop them by name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, datetime: Moment, bytes: LargeBinary, int: BigInteger}  # noqa: RUF012
+
+
+class Organization(Base):
+    __tablename__ = "organizations"
+    __table_args__ = (UniqueConstraint("slug"), {"info": REFERENCE})
+
+    id: Mapped[int] = mapped_column(BigIdentity, Identity(), primary_key=True)
+    name: Mapped[str]
+    slug: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class User(Base):
+    __tablename__ = "users"
+    __table_args__ = (UniqueConstraint("email"), {"info": REFERENCE})
+
+    id: Mapped[int] = mapped_column(BigIdentity, Identity(), primary_key=True)
+    email: Mapped[str]
+    password_hash: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Membership(Base):
+    __tablename__ = "memberships"
+    __table_args__ = ({"info": REFERENCE},)
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Login(Base):
+    """A signed-in browser. The cookie holds the token, we hold its hash."""
+
+    __tablename__ = "logins"
+    __table_args__ = ({"info": REFERENCE},)
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    # Written at most once an hour: reference rows are copied to every node.
+    seen_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+    __table_args__ = (UniqueConstraint("org_id", "hash"), {"info": ORG})
+
+    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    hash: Mapped[bytes]
+    name: Mapped[str]
+    scope: Mapped[str]
+    prefix: Mapped[str]
+    last_four: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class Project(Base):
+    __tablename__ = "projects"
+    __table_args__ = (UniqueConstraint("org_id", "name"), {"info": ORG})
+
+    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str | None]
+    objective_metric: Mapped[str | None]
+    lower_is_better: Mapped[bool] = mapped_column(default=True)
+    target: Mapped[float | None] = mapped_column(Float(53))
+    created_at: Mapped[datetime]
+
+
+class Run(Base):
+    """What the catalogue knows of a run. Its points, counts and last sign of life are in `arwx.points`."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+        Index(None, "org_id", "project_id", "created_at", "id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    name: Mapped[str]
+    status: Mapped[str]
+    config: Mapped[dict[str, Any]] = mapped_column(Json)
+    summary: Mapped[dict[str, Any]] = mapped_column(Json)
+    tags: Mapped[list[str]] = mapped_column(Json)
+    host: Mapped[dict[str, Any]] = mapped_column(Json)
+    group: Mapped[str | None]
+    job_type: Mapped[str | None]
+    notes: Mapped[str | None]
+    commit: Mapped[str | None]
+    diff_sha: Mapped[str | None]
+    experiment_id: Mapped[str | None]
+    exit_code: Mapped[int | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]

@@ -1,0 +1,43 @@
+"""Keyset pages: newest first, stable while rows are added."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, tuple_
+
+from arwx.errors import invalid
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 500
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list, and the cursor that continues it (None at the end)."""
+
+    items: list[T]
+    next: str | None
+
+
+def after(cursor: str, moment: Any, id_: Any) -> ColumnElement[bool]:
+    """The condition for what comes after the cursor in the order newest first."""
+    try:
+        micros, last = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().split(" ", 1)
+        when = datetime.fromtimestamp(int(micros) // 1_000_000, UTC).replace(microsecond=int(micros) % 1_000_000)
+    except (ValueError, OverflowError, OSError, binascii.Error) as error:
+        raise invalid("cursor", "is not one that this server made") from error
+    return tuple_(moment, id_) < (when, last)
+
+
+def cut(rows: Sequence[Any], limit: int, moment: str = "created_at") -> tuple[Sequence[Any], str | None]:
+    """Of `limit + 1` rows asked for, those that belong on the page, and the cursor when there are more."""
+    if len(rows) <= limit:
+        return rows, None
+    last = rows[limit - 1]
+    micros = round(getattr(last, moment).timestamp() * 1_000_000)
+    cursor = base64.urlsafe_b64encode(f"{micros} {last.id}".encode()).decode().rstrip("=")
+    return rows[:limit], cursor

@@ -1,0 +1,112 @@
+"""Projects: a name and a goal, under which everything else hangs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from arwx import clock, db, ids, pages, points
+from arwx.access import Scope
+from arwx.models import Project, Run
+from arwx.runs import CRASHED_AFTER
+
+
+@dataclass(frozen=True)
+class Card:
+    """A project as lists show it."""
+
+    name: str
+    description: str | None
+    objective_metric: str | None
+    lower_is_better: bool
+    target: float | None
+    created_at: datetime
+    run_count: int
+    live_count: int
+    last_seen_at: datetime | None
+
+
+def ensure(scope: Scope, name: str) -> tuple[Project, bool]:
+    """The project of this name, and whether it was made just now."""
+    project = scope.db.scalar(scope.projects().where(Project.name == name))
+    if project is not None:
+        return project, False
+    ids.check_name(name, "project")
+    # Of several writers that need a new project at once, one makes it and the rest find it.
+    made = scope.db.execute(
+        db.insert(scope.db, Project)
+        .values(org_id=scope.org_id, id=ids.new("prj"), name=name, lower_is_better=True, created_at=clock.now())
+        .on_conflict_do_nothing(index_elements=["org_id", "name"])
+    )
+    return scope.project(name), made.rowcount > 0
+
+
+def change(project: Project, fields: dict[str, Any]) -> None:
+    """Set the fields given of goal and description; what is not given stays, None clears."""
+    for field, value in fields.items():
+        if field == "lower_is_better" and value is None:
+            value = True
+        setattr(project, field, value)
+
+
+def page(scope: Scope, limit: int, cursor: str | None) -> pages.Page[Card]:
+    """The projects, newest first, with counts."""
+    query = scope.projects().order_by(Project.created_at.desc(), Project.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(pages.after(cursor, Project.created_at, Project.id))
+    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
+    return pages.Page(_cards(scope, list(shown)), following)
+
+
+def card(scope: Scope, project: Project) -> Card:
+    return _cards(scope, [project])[0]
+
+
+def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
+    """The cards of these projects, in their order, in as many queries for one as for fifty."""
+    project_ids = [project.id for project in projects]
+    counts: dict[str, int] = {}
+    counted = (
+        select(Run.project_id, func.count())
+        .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
+        .group_by(Run.project_id)
+    )
+    for project_id, number in scope.db.execute(counted):
+        counts[project_id] = number
+    owner = {
+        run.id: run
+        for run in scope.db.scalars(
+            scope.runs()
+            .where(Run.project_id.in_(project_ids), Run.status == "running")
+            .order_by(Run.created_at.desc(), Run.id.desc())
+            .limit(500)
+        )
+    }
+    newest = (
+        select(Run.project_id, func.max(func.coalesce(Run.finished_at, Run.created_at)))
+        .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
+        .group_by(Run.project_id)
+    )
+    last: dict[str, datetime] = {project_id: moment for project_id, moment in scope.db.execute(newest)}
+    live: dict[str, int] = {}
+    now = clock.now()
+    for run_id, seen_at in points.last_seen(scope.db, scope.org_id, list(owner)).items():
+        project_id = owner[run_id].project_id
+        last[project_id] = max(seen_at, last.get(project_id, seen_at))
+        if now - seen_at < CRASHED_AFTER:
+            live[project_id] = live.get(project_id, 0) + 1
+    return [
+        Card(
+            name=project.name,
+            description=project.description,
+            objective_metric=project.objective_metric,
+            lower_is_better=project.lower_is_better,
+            target=project.target,
+            created_at=project.created_at,
+            run_count=counts.get(project.id, 0),
+            live_count=live.get(project.id, 0),
+            last_seen_at=last.get(project.id),
+        )
+        for project in projects
+    ]

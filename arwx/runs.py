@@ -1,0 +1,241 @@
+"""Runs: made, renamed, finished, listed. Their points live in `arwx.points`; here is what the catalogue knows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import Text, cast, or_
+
+from arwx import clock, db, ids, pages, points
+from arwx.access import Scope
+from arwx.errors import Conflict, NotFound, invalid
+from arwx.models import Project, Run
+
+STORED_STATES = ("running", "finished", "failed", "killed")
+STATES = (*STORED_STATES, "silent", "crashed")
+SILENT_AFTER = timedelta(seconds=150)
+CRASHED_AFTER = timedelta(minutes=30)
+_TEXT_LIMITS = {"name": 255, "group": 255, "job_type": 255, "notes": 65_536, "commit": 64, "diff_sha": 64, "experiment_id": 64}
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as people and programs see it: the catalogue's row and what the metric store knows of it."""
+
+    id: str
+    project: str
+    name: str
+    status: str
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    latest: dict[str, points.MetricSummary]
+    tags: list[str]
+    group: str | None
+    job_type: str | None
+    notes: str | None
+    host: dict[str, Any]
+    commit: str | None
+    diff_sha: str | None
+    experiment_id: str | None
+    exit_code: int | None
+    created_at: datetime
+    started_at: datetime
+    last_seen_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether new points are to be expected."""
+        return self.status in {"running", "silent"}
+
+
+def key(run: Run) -> points.RunKey:
+    """Where the run's points are."""
+    return points.RunKey(run.org_id, run.id)
+
+
+def create(scope: Scope, project: Project, fields: dict[str, Any], resume: str | None) -> tuple[Run, bool]:
+    """The run with the id that was sent, or a new one; and whether it was made just now.
+
+    An id that is known in the same project answers the stored run; with `resume` said out loud, a run that had ended is
+    running again. `never` is a `Conflict` when the run is there, `must` is `NotFound` when it is not, another project's
+    id is a `Conflict`.
+    """
+    run_id = fields.pop("id", None) or ids.new("run")
+    ids.check(run_id)
+    run = scope.db.get(Run, (scope.org_id, run_id))
+    if run is None and resume == "must":
+        raise NotFound("There is no run with this id to resume.")
+    was_made = run is None and _insert(scope, project, run_id, fields)
+    if was_made:
+        points.create(scope.db, points.RunKey(scope.org_id, run_id), clock.now())
+    run = scope.db.get_one(Run, (scope.org_id, run_id))
+    if was_made:
+        return run, True
+    if run.project_id != project.id or run.deleted_at is not None:
+        raise Conflict("This id belongs to another run.")
+    if resume == "never":
+        raise Conflict("There is a run with this id already, and resume is never.")
+    if resume in {"allow", "must"}:
+        run.status, run.finished_at, run.exit_code = "running", None, None
+    return run, False
+
+
+def change(run: Run, fields: dict[str, Any]) -> None:
+    """Set the fields given; `config` and `summary` merge, None clears."""
+    for field, value in fields.items():
+        if field in {"config", "summary"}:
+            value = {} if value is None else {**getattr(run, field), **value}
+        elif field == "tags":
+            value = _tags(value or [])
+        elif field == "name" and not value:
+            value = ids.readable(run.id)
+        elif value is not None:
+            value = ids.check_text(value, field, _TEXT_LIMITS[field])
+        setattr(run, field, value)
+
+
+def finish(scope: Scope, run: Run, status: str, summary: dict[str, Any], exit_code: int | None, expected: list[points.Expected]) -> None:
+    """Close the run. Safe to repeat; points that come later are still taken."""
+    status = status.lower()
+    if status not in STORED_STATES or status == "running":
+        raise invalid("status", "must be finished, failed or killed")
+    # The word of the process that failed stands against a later plain "finished", such as that of another rank.
+    if run.status not in {"failed", "killed"} or status != "finished":
+        run.status = status
+    if exit_code is not None:
+        run.exit_code = exit_code
+    run.finished_at = run.finished_at or clock.now()
+    run.summary = {**run.summary, **summary}
+    points.finish(scope.db, key(run), expected)
+
+
+def delete(run: Run) -> None:
+    """Take the run out of every list at once; `arwx gc` frees its bytes."""
+    run.deleted_at = clock.now()
+
+
+def page(
+    scope: Scope,
+    project: Project,
+    limit: int = pages.DEFAULT_LIMIT,
+    cursor: str | None = None,
+    *,
+    status: str | None = None,
+    tag: str | None = None,
+    group: str | None = None,
+    search: str | None = None,
+) -> pages.Page[RunView]:
+    """The runs of a project, newest first. A derived status is looked for among the running ones of the page."""
+    query = scope.runs().where(Run.project_id == project.id)
+    if status:
+        if status not in STATES:
+            raise invalid("status", f"must be one of {', '.join(STATES)}")
+        query = query.where(Run.status == (status if status in STORED_STATES else "running"))
+    if tag:
+        # Tags are kept as JSON text, so a whole tag is its quoted form in there.
+        quoted = msgspec.json.encode(tag).decode()
+        query = query.where(cast(Run.tags, Text).contains(quoted, autoescape=True))
+    if group:
+        query = query.where(Run.group == group)
+    if search:
+        query = query.where(or_(Run.name.icontains(search, autoescape=True), Run.id.icontains(search, autoescape=True)))
+    if cursor:
+        query = query.where(pages.after(cursor, Run.created_at, Run.id))
+    query = query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)
+    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
+    return pages.Page([view for view in views(scope, project.name, shown) if not status or view.status == status], following)
+
+
+def some(scope: Scope, project: Project, run_ids: list[str]) -> list[RunView]:
+    """These runs of the project, in the order asked for. `NotFound` when one of them is not there."""
+    found = {run.id: run for run in scope.db.scalars(scope.runs().where(Run.project_id == project.id, Run.id.in_(run_ids)))}
+    if any(run_id not in found for run_id in run_ids):
+        raise NotFound("No such run.")
+    return views(scope, project.name, [found[run_id] for run_id in dict.fromkeys(run_ids)])
+
+
+def view(scope: Scope, run: Run) -> RunView:
+    project = scope.db.get_one(Project, (scope.org_id, run.project_id))
+    return views(scope, project.name, [run])[0]
+
+
+def views(scope: Scope, project_name: str, runs: Iterable[Run]) -> list[RunView]:
+    """The runs with what the metric store knows of them: one more query, however many."""
+    runs = list(runs)
+    live = points.live(scope.db, scope.org_id, [run.id for run in runs])
+    now = clock.now()
+    return [_view(run, project_name, live.get(run.id), now) for run in runs]
+
+
+def _view(run: Run, project_name: str, live: points.Live | None, now: datetime) -> RunView:
+    last_seen_at = live.last_seen_at if live else run.created_at
+    return RunView(
+        id=run.id,
+        project=project_name,
+        name=run.name,
+        status=_status(run.status, last_seen_at, now),
+        config=run.config,
+        summary=run.summary,
+        latest=live.metrics if live else {},
+        tags=run.tags,
+        group=run.group,
+        job_type=run.job_type,
+        notes=run.notes,
+        host=run.host,
+        commit=run.commit,
+        diff_sha=run.diff_sha,
+        experiment_id=run.experiment_id,
+        exit_code=run.exit_code,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        last_seen_at=last_seen_at,
+        finished_at=run.finished_at,
+    )
+
+
+def _status(stored: str, last_seen_at: datetime, now: datetime) -> str:
+    """Silence is derived when it is read, and undoes itself when points come again."""
+    if stored != "running":
+        return stored
+    silence = now - last_seen_at
+    if silence > CRASHED_AFTER:
+        return "crashed"
+    return "silent" if silence > SILENT_AFTER else "running"
+
+
+def _insert(scope: Scope, project: Project, run_id: str, fields: dict[str, Any]) -> bool:
+    now = clock.now()
+    name = fields.get("name")
+    values = {
+        "org_id": scope.org_id,
+        "id": run_id,
+        "project_id": project.id,
+        "name": ids.check_text(name, "name", _TEXT_LIMITS["name"]) if name else ids.readable(run_id),
+        "status": "running",
+        "config": fields.get("config") or {},
+        "summary": {},
+        "tags": _tags(fields.get("tags") or []),
+        "host": fields.get("host") or {},
+        "created_at": now,
+        "started_at": fields.get("started_at") or now,
+        **{
+            field: ids.check_text(fields[field], field, _TEXT_LIMITS[field])
+            for field in ("group", "job_type", "notes", "commit", "diff_sha", "experiment_id")
+            if fields.get(field) is not None
+        },
+    }
+    # Ranks that share one run id register it at the same moment: one makes it, the rest find it.
+    made = scope.db.execute(db.insert(scope.db, Run).values(values).on_conflict_do_nothing(index_elements=["org_id", "id"]))
+    return bool(made.rowcount)
+
+
+def _tags(tags: list[str]) -> list[str]:
+    if len(tags) > 100:
+        raise invalid("tags", "must have at most 100 items")
+    for tag in tags:
+        if not 1 <= len(tag) <= 128 or "\x00" in tag:
+            raise invalid("tags", "must have 1 to 128 characters each")
+    return list(dict.fromkeys(tags))

@@ -1,0 +1,114 @@
+"""What the JSON API and the pages share: request ids, timing, headers, ETags, and one log line a request."""
+
+import hashlib
+import json
+import logging
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable
+
+from flask import Flask, Response, current_app, g, request
+
+from arwx import clock
+from arwx.config import Settings
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
+_log = logging.getLogger("arwx.request")
+
+# No script or style but our own files: nothing that a user wrote can run.
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Name, time, secure and log every request."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        headers = response.headers
+        headers["X-Request-Id"] = g.request_id
+        spent_ms = (time.perf_counter() - g.started) * 1000
+        headers["Server-Timing"] = f"app;dur={spent_ms:.1f}"
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        headers.setdefault("Content-Security-Policy", _PAGE_POLICY if response.mimetype == "text/html" else _DATA_POLICY)
+        if settings.is_https:
+            headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+        if request.endpoint != "static":
+            headers.setdefault("Cache-Control", "private, no-cache")
+        _log_request(response, spent_ms)
+        return response
+
+
+def answer_failures(
+    app: Flask, speaks_json: Callable[[], bool], as_problem: Callable[[Exception], Response], as_page: Callable[[Exception], Response]
+) -> None:
+    """Every failure ends here, and is told in the language of the surface that was asked."""
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        if "db" in g:
+            g.db.rollback()
+        return as_problem(error) if speaks_json() else as_page(error)
+
+
+def base_url() -> str:
+    """The address under which the caller reaches this server, without a slash at the end."""
+    settings: Settings = current_app.extensions["arwx"]
+    return settings.base_url or request.host_url.rstrip("/")
+
+
+def conditional(response: Response) -> Response:
+    """The response with an ETag of its bytes; 304 when the caller has them already."""
+    response.set_etag(hashlib.blake2b(response.get_data(), digest_size=12).hexdigest(), weak=True)
+    return response.make_conditional(request)
+
+
+def log_to_stdout() -> None:
+    """One JSON object a line on standard output, for hosts that collect it."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger("arwx")
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    root.propagate = False
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"time": clock.rfc3339(clock.now()), "level": record.levelname.lower(), "event": record.getMessage()}
+        fields.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            fields["trace"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=True)[:8192]
+
+
+def _log_request(response: Response, spent_ms: float) -> None:
+    if request.endpoint in {"static", "service.health"}:
+        return
+    scope = g.get("scope")
+    _log.info(
+        "request",
+        extra={
+            "fields": {
+                "request_id": g.request_id,
+                "method": request.method,
+                "route": request.url_rule.rule if request.url_rule else None,
+                "status": response.status_code,
+                "ms": round(spent_ms, 1),
+                "org": scope.org_id if scope else None,
+                "actor": scope.actor if scope else None,
+            }
+        },
+    )

@@ -1,0 +1,50 @@
+"""How gunicorn serves arwx: few processes, each with many cheap connections, so that slow clients stop nobody."""
+
+from gevent import monkey
+
+monkey.patch_all()  # before anything opens a socket or makes a lock
+
+import os  # noqa: E402
+from typing import Any  # noqa: E402
+
+# A host that assigns a port wants to reach it from outside; on one's own machine nobody else needs to.
+_host = os.environ.get("ARWX_HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1")  # noqa: S104
+bind = f"{_host}:{os.environ.get('PORT') or 8090}"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gevent"
+worker_connections = 1000
+preload_app = True
+
+# The statement timeout of the database (20 s) is below this, this below the 30 s that routers wait.
+timeout = 25
+graceful_timeout = 20
+keepalive = 75
+
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+
+accesslog = None  # the application writes one JSON line a request
+loglevel = "warning"
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to serve a database that this code does not know, and say so in one line."""
+    from arwx import config, db, schema
+
+    try:
+        with db.Database(config.from_environment().database_url).reading() as session:
+            trouble = schema.trouble(session)
+    except config.CannotStart as error:
+        trouble = str(error)
+    if trouble:
+        raise SystemExit(trouble)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker opens connections of its own."""
+    from arwx import web
+
+    web.log_to_stdout()
+    worker.wsgi.extensions["arwx.db"].forget_connections()

@@ -1,0 +1,100 @@
+"""The databases, the application and the cast.
+
+The suite runs on SQLite, and on PostgreSQL with ARWX_TEST_DATABASE=postgres. Every test gets a fresh, migrated database:
+a copy of one that was migrated once.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from arwx import config, create_app, schema
+from arwx.db import Database
+from tests.make import Caller, Maker
+from tests.postgres import Postgres
+
+KIND = os.environ.get("ARWX_TEST_DATABASE", "sqlite")
+SECRET_KEY = "only-for-tests-" + "x" * 32
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated database to copy."""
+    if KIND == "postgres":
+        url = request.getfixturevalue("postgres").create("arwx_template")
+        name = "arwx_template"
+    else:
+        name = str(tmp_path_factory.mktemp("template") / "arwx.db")
+        url = f"sqlite:///{name}"
+    database = Database(url)
+    schema.upgrade(database)
+    database.engine.dispose()
+    return name
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, template: str, tmp_path: Path) -> Iterator[str]:
+    """The address of a fresh, migrated database."""
+    if KIND == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        name = f"t{uuid.uuid4().hex}"
+        yield server.create(name, template)
+        server.drop(name)
+    else:
+        shutil.copy(template, tmp_path / "arwx.db")
+        yield f"sqlite:///{tmp_path / 'arwx.db'}"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> config.Settings:
+    return config.Settings(database_url=database_url, data_dir=tmp_path, secret_key=SECRET_KEY)
+
+
+@pytest.fixture
+def app(settings: config.Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    app.testing = False  # failures must take the same way as in production
+    yield app
+    app.extensions["arwx.db"].engine.dispose()
+
+
+@pytest.fixture
+def make(app: Flask) -> Maker:
+    return Maker(app)
+
+
+@pytest.fixture
+def ada(make: Maker) -> Caller:
+    """Ada owns the organization; her key may do everything."""
+    return make.caller("Ada's lab", scope="admin")
+
+
+@pytest.fixture
+def ben(make: Maker, ada: Caller) -> Caller:
+    """Ben is on Ada's team; his key writes."""
+    return make.caller("Ada's lab", scope="write")
+
+
+@pytest.fixture
+def mallory(make: Maker) -> Caller:
+    """Mallory is from elsewhere; her key may do everything, there."""
+    return make.caller("Elsewhere", scope="admin")

