@@ -4,7 +4,7 @@ from flask import Flask
 from flask_compress import Compress
 
 from arwx import api, config, db, ui, web
-from arwx.api.service import init_wheels
+from arwx.api import guard, service
 
 __version__ = "0.1.0"
 
@@ -26,12 +26,12 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
     app.extensions["arwx"] = settings
-    app.extensions["arwx.wheels"] = init_wheels()
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["arwx.wheels"] = service.find_wheels()
     web.init_app(app, settings)
     db.init_app(app, settings)
     api.init_app(app)
     ui.init_app(app)
-    web.answer_failures(app, api.speaks_json, api.problem, ui.failure)
+    web.answer_failures(app, guard.speaks_json, guard.problem, ui.failure)
     Compress(app)
     return app

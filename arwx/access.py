@@ -48,7 +48,7 @@ class Scope:
     def org(self) -> Organization:
         return self.db.get_one(Organization, self.org_id)
 
-    def projects(self) -> Select[tuple[Project]]:
+    def projects(self) -> Select[Project]:
         return select(Project).where(Project.org_id == self.org_id)
 
     def project(self, name: str) -> Project:
@@ -57,7 +57,7 @@ class Scope:
             raise NotFound("No such project.")
         return project
 
-    def runs(self) -> Select[tuple[Run]]:
+    def runs(self) -> Select[Run]:
         return select(Run).where(Run.org_id == self.org_id, Run.deleted_at.is_(None))
 
     def run(self, run_id: str) -> Run:
@@ -70,7 +70,7 @@ class Scope:
         """The address of a run in the metric store. It asks no table: the store itself knows only its own runs."""
         return points.RunKey(self.org_id, run_id)
 
-    def keys(self) -> Select[tuple[ApiKey]]:
+    def keys(self) -> Select[ApiKey]:
         return select(ApiKey).where(ApiKey.org_id == self.org_id, ApiKey.revoked_at.is_(None))
 
     def key(self, key_id: str) -> ApiKey:

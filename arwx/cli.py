@@ -59,7 +59,11 @@ def user_add(email: str, org: str, role: str, password_stdin: bool) -> None:
     with _database(_settings()) as session:
         known = session.scalar(select(User).where(User.email == email.strip().lower()))
         if known is None:
-            password = sys.stdin.readline().rstrip("\n") if password_stdin else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+            password = (
+                sys.stdin.readline().rstrip("\n")
+                if password_stdin
+                else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+            )
             known = people.add_user(session, email, password)
         try:
             organization = people.organization(session, org)

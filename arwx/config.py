@@ -74,7 +74,9 @@ def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
     """The key that signs cookies. On SQLite it is made at the first start and kept beside the database."""
     if given is not None:
         if len(given) < 32:
-            raise CannotStart("SECRET_KEY must have at least 32 characters, such as those that `openssl rand -hex 32` prints.")
+            raise CannotStart(
+                "SECRET_KEY must have at least 32 characters, such as those that `openssl rand -hex 32` prints."
+            )
         return given
     if not is_sqlite:
         raise CannotStart("SECRET_KEY must be set when DATABASE_URL names a PostgreSQL server.")

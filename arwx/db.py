@@ -31,6 +31,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.is_sqlite = url.startswith("sqlite")
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+        self._reads: Engine
+        self._writes: Engine
         if self.is_sqlite:
             self._reads = self.engine
             self._writes = self.engine.execution_options(arwx_writes=True)
@@ -108,9 +110,15 @@ def named(error: DBAPIError) -> ArwxError | DBAPIError:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None and state.startswith(_PASSING):
         return Unavailable("The database is away for a moment. Send the request again.")
-    if state is None and isinstance(error, OperationalError) and (error.connection_invalidated or not _is_sqlite(error)):
+    if (
+        state is None
+        and isinstance(error, OperationalError)
+        and (error.connection_invalidated or not _is_sqlite(error))
+    ):
         return Unavailable("The database cannot be reached. Send the request again.")
-    if _is_sqlite(error) and getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR")):
+    if _is_sqlite(error) and getattr(error.orig, "sqlite_errorname", "").startswith(
+        ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR")
+    ):
         return Unavailable("The database is busy or its disk is full. Send the request again.")
     return error
 
@@ -147,7 +155,13 @@ def _sqlite_engine(url: str) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     # FULL: an acknowledged point must survive a power cut, and the client deletes its copy on our word.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864", "cache_size=-16384"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "journal_size_limit=67108864",
+        "cache_size=-16384",
+    ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 

@@ -18,7 +18,9 @@ class ArwxError(Exception):
     status = 500
     title = "Internal Server Error"
 
-    def __init__(self, message: str, errors: list[FieldError] | None = None, code: str | None = None, **extra: object) -> None:
+    def __init__(
+        self, message: str, errors: list[FieldError] | None = None, code: str | None = None, **extra: object
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.errors = errors or []

@@ -12,17 +12,18 @@ _NAME_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\#?%:\u200b-\u200f\u2028-\u2
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _ADJECTIVES = (
-    "amber brave bright calm clear copper crisp dapper deft eager early faint fair fleet fresh gentle glad golden "
-    "grand happy hazel humble jolly keen kind light lively lucid mellow merry mild neat noble northern olive pale "
-    "patient plain polar proud quick quiet rapid rustic sage silent silver sincere smooth snowy solar solid spry "
-    "stable steady sunny swift tidal tidy topaz tranquil true vivid warm western wise witty young zesty"
+    "amber brave bright calm clear copper crisp dapper deft eager early faint fair fleet fresh gentle glad "
+    "golden grand happy hazel humble jolly keen kind light lively lucid mellow merry mild neat noble northern "
+    "olive pale patient plain polar proud quick quiet rapid rustic sage silent silver sincere smooth snowy "
+    "solar solid spry stable steady sunny swift tidal tidy topaz tranquil true vivid warm western wise witty "
+    "young zesty"
 ).split()
 _NOUNS = (
-    "acorn alder aspen badger beacon birch bloom brook canyon cedar cliff clover comet coral cove crane creek delta "
-    "dune eagle elm ember falcon fern fjord forest fox galaxy garden glade grove harbor hare heron hill island ivy "
-    "jade kestrel lagoon lake lark laurel lynx maple marsh meadow mesa moon moss oak orchid osprey otter peak pebble "
-    "pine plover pond prairie quartz raven reef ridge river robin sequoia shore sparrow spruce star stone summit swan "
-    "thistle tide trail tulip valley willow wren"
+    "acorn alder aspen badger beacon birch bloom brook canyon cedar cliff clover comet coral cove crane creek "
+    "delta dune eagle elm ember falcon fern fjord forest fox galaxy garden glade grove harbor hare heron hill "
+    "island ivy jade kestrel lagoon lake lark laurel lynx maple marsh meadow mesa moon moss oak orchid osprey "
+    "otter peak pebble pine plover pond prairie quartz raven reef ridge river robin sequoia shore sparrow "
+    "spruce star stone summit swan thistle tide trail tulip valley willow wren"
 ).split()
 
 

@@ -1,7 +1,8 @@
 """API keys: made, shown once, stored as a hash, revoked.
 
-A key is `arwx_live_` and 30 characters of base 62: five that tell the organization (so that finding a key needs no global
-index), 21 random ones (125 bits), and four of a checksum (so that a mistyped key is told apart without asking the database).
+A key is `arwx_live_` and 30 characters of base 62: five that tell the organization (so that finding a key needs no
+global index), 21 random ones (125 bits), and four of a checksum (so that a mistyped key is told without asking the
+database).
 """
 
 import hashlib

@@ -1,15 +1,28 @@
 """The tables, except those of the metric store: columns and constraints, no verbs.
 
 Every table declares where it lives when one machine is outgrown. *Reference* tables are small, cold and copied to
-every node; *org* tables are spread by `org_id`; *run* tables (`arwx.points`) are spread by `run_id` and always filtered by
-both. Keys contain the column that spreads them, and no foreign key or join crosses the groups.
+every node; *org* tables are spread by `org_id`; *run* tables (`arwx.points`) are spread by `run_id` and always
+filtered by both. Keys contain the column that spreads them, and no foreign key or join crosses the groups.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, DateTime, Float, ForeignKey, ForeignKeyConstraint, Identity, Index, Integer, LargeBinary, MetaData, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -90,8 +103,10 @@ class Membership(Base):
     __tablename__ = "memberships"
     __table_args__ = ({"info": REFERENCE},)
 
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    org_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("organizations.id", ondelete="CASCADE"), primary_key=True
+    )
     role: Mapped[str]
     created_at: Mapped[datetime]
 
@@ -103,8 +118,8 @@ class Login(Base):
     __table_args__ = ({"info": REFERENCE},)
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
-    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
     # Written at most once an hour: reference rows are copied to every node.
     seen_at: Mapped[datetime]
@@ -114,7 +129,7 @@ class ApiKey(Base):
     __tablename__ = "api_keys"
     __table_args__ = (UniqueConstraint("org_id", "hash"), {"info": ORG})
 
-    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
     id: Mapped[str] = mapped_column(primary_key=True)
     hash: Mapped[bytes]
     name: Mapped[str]
@@ -131,7 +146,7 @@ class Project(Base):
     __tablename__ = "projects"
     __table_args__ = (UniqueConstraint("org_id", "name"), {"info": ORG})
 
-    org_id: Mapped[int] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     description: Mapped[str | None]

@@ -21,7 +21,9 @@ SESSION_LIFETIME = timedelta(days=14)
 SESSION_IDLE = timedelta(hours=12)
 _SEEN_EVERY = timedelta(hours=1)
 _EMAIL = re.compile(r"[^@\s<>\"'\x00-\x1f]{1,64}@[^@\s<>\"'\x00-\x1f]{1,190}\Z")
-_COMMON = frozenset("12345678 123456789 1234567890 password password1 qwertyuiop qwerty123 iloveyou 11111111 letmein123".split())
+_COMMON = frozenset(
+    ("12345678 123456789 1234567890 password password1 qwertyuiop qwerty123 iloveyou 11111111 letmein123").split()
+)
 
 # argon2id as OWASP's password storage sheet has it at the least: 19 MiB, two passes, one lane.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
@@ -97,10 +99,16 @@ def add_organization(db: Session, name: str) -> Organization:
 
 def organization(db: Session, name_or_slug: str) -> Organization:
     """The organization with this slug, or with this name when only one has it."""
-    found = list(db.scalars(select(Organization).where((Organization.slug == name_or_slug) | (Organization.name == name_or_slug))))
+    found = list(
+        db.scalars(
+            select(Organization).where((Organization.slug == name_or_slug) | (Organization.name == name_or_slug))
+        )
+    )
     exact = [org for org in found if org.slug == name_or_slug] or found
     if len(exact) != 1:
-        raise NotFound(f"No organization {name_or_slug!r}." if not exact else f"Several are named {name_or_slug!r}: use a slug.")
+        raise NotFound(
+            f"No organization {name_or_slug!r}." if not exact else f"Several are named {name_or_slug!r}: use a slug."
+        )
     return exact[0]
 
 
@@ -183,5 +191,3 @@ def _open_session(db: Session, user: User, org: Organization) -> str:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-

@@ -34,12 +34,13 @@ def ensure(scope: Scope, name: str) -> tuple[Project, bool]:
         return project, False
     ids.check_name(name, "project")
     # Of several writers that need a new project at once, one makes it and the rest find it.
-    made = scope.db.execute(
+    made = scope.db.scalar(
         db.insert(scope.db, Project)
         .values(org_id=scope.org_id, id=ids.new("prj"), name=name, lower_is_better=True, created_at=clock.now())
         .on_conflict_do_nothing(index_elements=["org_id", "name"])
+        .returning(Project.id)
     )
-    return scope.project(name), made.rowcount > 0
+    return scope.project(name), made is not None
 
 
 def change(project: Project, fields: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
         .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
         .group_by(Run.project_id)
     )
-    last: dict[str, datetime] = {project_id: moment for project_id, moment in scope.db.execute(newest)}
+    last: dict[str, datetime] = dict(scope.db.execute(newest).all())
     live: dict[str, int] = {}
     now = clock.now()
     for run_id, seen_at in points.last_seen(scope.db, scope.org_id, list(owner)).items():

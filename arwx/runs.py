@@ -17,7 +17,15 @@ STORED_STATES = ("running", "finished", "failed", "killed")
 STATES = (*STORED_STATES, "silent", "crashed")
 SILENT_AFTER = timedelta(seconds=150)
 CRASHED_AFTER = timedelta(minutes=30)
-_TEXT_LIMITS = {"name": 255, "group": 255, "job_type": 255, "notes": 65_536, "commit": 64, "diff_sha": 64, "experiment_id": 64}
+_TEXT_LIMITS = {
+    "name": 255,
+    "group": 255,
+    "job_type": 255,
+    "notes": 65_536,
+    "commit": 64,
+    "diff_sha": 64,
+    "experiment_id": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ def create(scope: Scope, project: Project, fields: dict[str, Any], resume: str |
     running again. `never` is a `Conflict` when the run is there, `must` is `NotFound` when it is not, another project's
     id is a `Conflict`.
     """
+    if resume not in {None, "allow", "must", "never"}:
+        raise invalid("resume", "must be allow, must or never")
     run_id = fields.pop("id", None) or ids.new("run")
     ids.check(run_id)
     run = scope.db.get(Run, (scope.org_id, run_id))
@@ -97,7 +107,9 @@ def change(run: Run, fields: dict[str, Any]) -> None:
         setattr(run, field, value)
 
 
-def finish(scope: Scope, run: Run, status: str, summary: dict[str, Any], exit_code: int | None, expected: list[points.Expected]) -> None:
+def finish(
+    scope: Scope, run: Run, status: str, summary: dict[str, Any], exit_code: int | None, expected: list[points.Expected]
+) -> None:
     """Close the run. Safe to repeat; points that come later are still taken."""
     status = status.lower()
     if status not in STORED_STATES or status == "running":
@@ -146,12 +158,16 @@ def page(
         query = query.where(pages.after(cursor, Run.created_at, Run.id))
     query = query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)
     shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page([view for view in views(scope, project.name, shown) if not status or view.status == status], following)
+    return pages.Page(
+        [view for view in views(scope, project.name, shown) if not status or view.status == status], following
+    )
 
 
 def some(scope: Scope, project: Project, run_ids: list[str]) -> list[RunView]:
     """These runs of the project, in the order asked for. `NotFound` when one of them is not there."""
-    found = {run.id: run for run in scope.db.scalars(scope.runs().where(Run.project_id == project.id, Run.id.in_(run_ids)))}
+    found = {
+        run.id: run for run in scope.db.scalars(scope.runs().where(Run.project_id == project.id, Run.id.in_(run_ids)))
+    }
     if any(run_id not in found for run_id in run_ids):
         raise NotFound("No such run.")
     return views(scope, project.name, [found[run_id] for run_id in dict.fromkeys(run_ids)])
@@ -228,8 +244,8 @@ def _insert(scope: Scope, project: Project, run_id: str, fields: dict[str, Any])
         },
     }
     # Ranks that share one run id register it at the same moment: one makes it, the rest find it.
-    made = scope.db.execute(db.insert(scope.db, Run).values(values).on_conflict_do_nothing(index_elements=["org_id", "id"]))
-    return bool(made.rowcount)
+    made = db.insert(scope.db, Run).values(values).on_conflict_do_nothing(index_elements=["org_id", "id"])
+    return scope.db.scalar(made.returning(Run.id)) is not None
 
 
 def _tags(tags: list[str]) -> list[str]:

@@ -42,7 +42,9 @@ def init_app(app: Flask, settings: Settings) -> None:
         headers["Server-Timing"] = f"app;dur={spent_ms:.1f}"
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "same-origin"
-        headers.setdefault("Content-Security-Policy", _PAGE_POLICY if response.mimetype == "text/html" else _DATA_POLICY)
+        headers.setdefault(
+            "Content-Security-Policy", _PAGE_POLICY if response.mimetype == "text/html" else _DATA_POLICY
+        )
         if settings.is_https:
             headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
         if request.endpoint != "static":
@@ -52,7 +54,10 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 def answer_failures(
-    app: Flask, speaks_json: Callable[[], bool], as_problem: Callable[[Exception], Response], as_page: Callable[[Exception], Response]
+    app: Flask,
+    speaks_json: Callable[[], bool],
+    as_problem: Callable[[Exception], Response],
+    as_page: Callable[[Exception], Response],
 ) -> None:
     """Every failure ends here, and is told in the language of the surface that was asked."""
 
@@ -72,7 +77,8 @@ def base_url() -> str:
 def conditional(response: Response) -> Response:
     """The response with an ETag of its bytes; 304 when the caller has them already."""
     response.set_etag(hashlib.blake2b(response.get_data(), digest_size=12).hexdigest(), weak=True)
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def log_to_stdout() -> None:

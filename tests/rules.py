@@ -43,10 +43,16 @@ def _spread_problems(table: Table, dist: str, types: dict[str, str]) -> list[str
         problems.append(f"{table.name}.{dist}: type differs in its group")
     for constraint in table.constraints:
         if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
-            problems += [f"{table.name}: {constraint.name} lacks {name}" for name in required if name not in constraint.columns]
+            problems += [
+                f"{table.name}: {constraint.name} lacks {name}" for name in required if name not in constraint.columns
+            ]
     for index in table.indexes:
         if index.unique:
-            problems += [f"{table.name}: unique index {index.name} lacks {name}" for name in required if name not in index.columns]
+            problems += [
+                f"{table.name}: unique index {index.name} lacks {name}"
+                for name in required
+                if name not in index.columns
+            ]
     return problems
 
 
@@ -90,7 +96,12 @@ def statement_problems(statement: Any) -> list[str]:
         elif isinstance(element, BinaryExpression):
             is_named = element.operator is operators.eq or (may_fan_out and element.operator is operators.in_op)
             left, right = element.left, element.right
-            if is_named and isinstance(left, ColumnClause) and isinstance(right, BindParameter) and left.table is not None:
+            if (
+                is_named
+                and isinstance(left, ColumnClause)
+                and isinstance(right, BindParameter)
+                and left.table is not None
+            ):
                 named.add((left.table.name, left.name))  # type: ignore[attr-defined]
     groups = {table.info.get("group") for table in tables.values() if table.info.get("dist") not in SMALL}
     problems = [f"joins the groups {sorted(map(str, groups))}"] if len(groups) > 1 else []

@@ -101,7 +101,9 @@ def test_the_api_reads_bodies_in_one_place() -> None:
     wrong = []
     for path, tree in sources("arwx/api"):
         for node in ast.walk(tree):
-            if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "request"):
+            if not (
+                isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "request"
+            ):
                 continue
             if node.attr in banned or (node.attr == "stream" and path.name != "body.py"):
                 wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} request.{node.attr}")
@@ -113,7 +115,11 @@ def test_nothing_unpickles_or_evaluates() -> None:
     for folder in ("arwx", "sdk", "bench", "examples"):
         for path, tree in sources(folder):
             names = [n for n in imports(tree, path) if n.split(".")[0] in {"pickle", "marshal", "shelve"}]
-            calls = [n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in {"eval", "exec"}]
+            calls = [
+                n.func.id
+                for n in ast.walk(tree)
+                if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id in {"eval", "exec"}
+            ]
             wrong += [f"{path.relative_to(ROOT)}: {name}" for name in names + calls]
     assert wrong == []
 
@@ -141,7 +147,11 @@ def test_every_address_has_an_access_decision(app: Flask) -> None:
             if rule.rule.startswith("/v1/"):
                 is_refused = answer.status_code == 401
             else:
-                is_refused = answer.status_code == 302 and answer.headers["Location"].startswith("/login") if method == "GET" else answer.status_code in {302, 400, 403}
+                is_refused = (
+                    answer.status_code == 302 and answer.headers["Location"].startswith("/login")
+                    if method == "GET"
+                    else answer.status_code in {302, 400, 403}
+                )
             if not is_refused:
                 wrong.append(f"{method} {rule.rule} answers {answer.status_code}")
     assert wrong == []
@@ -157,6 +167,8 @@ def test_every_setting_is_documented() -> None:
     readme = (ROOT / "README.md").read_text() + (ROOT / "sdk" / "README.md").read_text()
     code = "\n".join(path.read_text() for folder in ("arwx", "sdk/arwandb") for path in (ROOT / folder).rglob("*.py"))
     code += (ROOT / "gunicorn.conf.py").read_text()
-    settings = set(re.findall(r"[\"'](ARWX_[A-Z_]+|ARWANDB_[A-Z_]+|DATABASE_URL|SECRET_KEY|PORT|WEB_CONCURRENCY)[\"']", code))
+    settings = set(
+        re.findall(r"[\"'](ARWX_[A-Z_]+|ARWANDB_[A-Z_]+|DATABASE_URL|SECRET_KEY|PORT|WEB_CONCURRENCY)[\"']", code)
+    )
     assert len(settings) > 8
     assert sorted(name for name in settings if name not in readme) == []

@@ -1,59 +1,18 @@
 """JSON under /v1. Fail-closed: without a valid key everything under it is 401, known address or not."""
 
-import logging
-
-from flask import Blueprint, Flask, Response, g, request
-from werkzeug.exceptions import HTTPException
-
-from arwx import db, keys
-from arwx.access import Scope
-from arwx.api import body, shapes
-from arwx.errors import ArwxError, Unauthorized
+from flask import Blueprint, Flask
 
 bp = Blueprint("api", __name__, url_prefix="/v1")
-service = Blueprint("service", __name__)
+public = Blueprint("service", __name__)
 
 # The endpoints that anybody may call without a key. Everything else under /v1 needs one.
 PUBLIC = frozenset({"service.health", "service.ready", "service.sdk_index", "service.sdk_latest", "service.sdk_wheel"})
 
-_log = logging.getLogger("arwx.error")
-
 
 def init_app(app: Flask) -> None:
-    """Attach the routes, the key check, and the one place where failures become problem+json."""
-    from arwx.api import charts, ingest, keys, projects, runs, service as _service  # noqa: F401, PLC0415
+    """Attach the key check and the routes."""
+    from arwx.api import charts, guard, ingest, keys, projects, runs, service  # noqa: F401
 
-    app.before_request(_admit)
+    app.before_request(guard.admit)
     app.register_blueprint(bp)
-    app.register_blueprint(service)
-
-
-def speaks_json() -> bool:
-    """Whether the request is one for this surface, so that failures are told in JSON."""
-    return request.path == "/v1" or request.path.startswith("/v1/") or (request.endpoint or "") in PUBLIC
-
-
-def problem(error: Exception) -> Response:
-    """The failure as RFC 9457 problem+json. What we cannot name is a 500 that tells nothing but its request id."""
-    body.drain()
-    if isinstance(error, ArwxError):
-        return shapes.problem(error)
-    if isinstance(error, HTTPException):
-        return shapes.http_problem(error)
-    _log.error("unhandled", exc_info=error, extra={"fields": {"request_id": g.get("request_id")}})
-    return shapes.problem(ArwxError("Something went wrong here. The request id names it in our log."))
-
-
-def _admit() -> None:
-    """Turn the bearer key into `g.scope`, or refuse. Runs for every address under /v1, also for those that do not exist."""
-    if not speaks_json() or (request.endpoint or "") in PUBLIC:
-        return
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise Unauthorized("A valid API key is needed: Authorization: Bearer arwx_live_…")
-    database = db.current()
-    # A session of its own, closed before the body is read: a slow sender must not hold a transaction open.
-    with database.reading() as session:
-        key = keys.find(session, secret)
-    keys.note_use(database, key)
-    g.scope = Scope(g.db, key.org_id, key.scope, f"key:{key.id}")
+    app.register_blueprint(public)

@@ -14,8 +14,8 @@ import msgspec
 from flask import g, request
 from msgspec import UNSET, Struct, UnsetType
 
-from arwx import points
 from arwx.errors import BadRequest, FieldError, Invalid, TooLarge, TruncatedBody, WrongMediaType, invalid
+from arwx.points import Batch, Entry, Expected
 
 MAX_JSON_BYTES = 16 * 2**20
 _PIECE = 64 * 1024
@@ -70,23 +70,17 @@ class Finish(Struct, forbid_unknown_fields=True):
     status: str = "finished"
     summary: dict[str, Any] | None = None
     exit_code: int | None = None
-    expected: list[points.Expected] | None = None
+    expected: list[Expected] | None = None
 
 
 class Ingest(Struct, forbid_unknown_fields=True):
     """A batch of entries: entry i has the sequence number `first_seq + i`."""
 
     run_id: str
-    points: list[points.Entry] = []
+    points: list[Entry] = []
     writer_id: str = "http"
     epoch: str | None = None
     first_seq: int | None = None
-
-    def batch(self, token: str | None) -> points.Batch:
-        """The batch as the metric store takes it. `token` is the Idempotency-Key of one without sequence numbers."""
-        if (self.epoch is None) != (self.first_seq is None):
-            raise invalid("first_seq", "and epoch belong together: send both or neither")
-        return points.Batch(self.writer_id, self.epoch, self.first_seq, self.points, token)
 
 
 class NewKey(Struct, forbid_unknown_fields=True):
@@ -96,26 +90,31 @@ class NewKey(Struct, forbid_unknown_fields=True):
     scope: str = "write"
 
 
-def json_as(kind: type[T], *, may_be_empty: bool = False) -> T:
-    """The JSON body of the current request as `kind`, a msgspec struct; every failure is named."""
+def batch(sent: Ingest) -> Batch:
+    """The batch as the metric store takes it. One without sequence numbers may be named by an Idempotency-Key."""
+    if (sent.epoch is None) != (sent.first_seq is None):
+        raise invalid("first_seq", "and epoch belong together: send both or neither")
+    return Batch(sent.writer_id, sent.epoch, sent.first_seq, sent.points, request.headers.get("Idempotency-Key"))
+
+
+def json_as(kind: type[T], *, may_be_empty: bool = False, with_nonfinite: bool = False) -> T:
+    """The JSON body of the current request as `kind`, a msgspec struct; every failure is named.
+
+    `with_nonfinite` reads the literals NaN and Infinity too, which JSON lacks and Python writes.
+    """
     if request.mimetype != "application/json" and not (may_be_empty and not request.content_length):
         raise WrongMediaType("The body must be sent as Content-Type: application/json.")
     raw = b"".join(pieces(MAX_JSON_BYTES))
     if not raw and may_be_empty:
         raw = b"{}"
-    return decode(kind, raw)
-
-
-def decode(kind: type[T], raw: bytes) -> T:
-    """The bytes as `kind`. NaN and Infinity literals, which JSON lacks, are read too: the metric store skips and counts them."""
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
         raise _named(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if b"NaN" in raw or b"Infinity" in raw:
+        if with_nonfinite and (b"NaN" in raw or b"Infinity" in raw):
             return _decode_lenient(kind, raw)
-        raise BadRequest(f"The body is not valid JSON: {_plain(error)}", code="malformed_json") from error
+        raise _malformed(error) from error
 
 
 def given(fields: Struct) -> dict[str, Any]:
@@ -182,7 +181,7 @@ def _unzipped(source: Iterator[bytes]) -> Iterator[bytes]:
         for piece in source:
             while piece:
                 yield unzip.decompress(piece, _PIECE)
-                piece = unzip.unconsumed_tail  # noqa: PLW2901
+                piece = unzip.unconsumed_tail
                 if unzip.eof and unzip.unused_data:
                     raise BadRequest("Something follows the end of the gzip body.", code="bad_encoding")
     except zlib.error as error:
@@ -197,11 +196,11 @@ def _decode_lenient(kind: type[T], raw: bytes) -> T:
     except msgspec.ValidationError as error:
         raise _named(error) from error
     except (ValueError, RecursionError) as error:
-        raise BadRequest(f"The body is not valid JSON: {_plain(error)}", code="malformed_json") from error
+        raise _malformed(error) from error
 
 
 def _named(error: msgspec.ValidationError) -> Invalid:
-    """msgspec says `… - at `$.points[3].step``; we say which field."""
+    """Msgspec says `… - at `$.points[3].step``; we say which field."""
     message, _, path = str(error).partition(" - at `$")
     field = path.rstrip("`").lstrip(".")
     if message.startswith("Object contains unknown field `"):
@@ -215,5 +214,6 @@ def _named(error: msgspec.ValidationError) -> Invalid:
     return Invalid(f"{field or 'body'}: {message}", [FieldError(field or "body", message)])
 
 
-def _plain(error: Exception) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+def _malformed(error: Exception) -> BadRequest:
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return BadRequest(f"The body is not valid JSON: {reason}", code="malformed_json")

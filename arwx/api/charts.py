@@ -16,14 +16,14 @@ def get_charts(name: str) -> Response:
     chosen = query.words("runs", MOST_RUNS)
     shown = runs.some(g.scope, project, chosen) if chosen else runs.page(g.scope, project).items
     x = query.text("x") or "step"
-    samples = query.whole("samples", charts.MIN_SAMPLES, charts.MAX_SAMPLES, charts.DEFAULT_SAMPLES)
+    samples = query.whole("samples", charts.MIN_SAMPLES, charts.MAX_SAMPLES) or charts.DEFAULT_SAMPLES
     keys = query.words("keys") or charts.keys(shown, project.objective_metric, with_system=False)
     found = charts.series(
         g.scope,
         shown,
         keys,
         x=x,
-        samples=samples or charts.DEFAULT_SAMPLES,
+        samples=samples,
         since_step=query.whole("since_step"),
         max_step=query.whole("max_step"),
     )

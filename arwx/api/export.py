@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from flask import Response
@@ -14,10 +13,12 @@ from arwx.db import Database
 KINDS = ("application/x-ndjson", "text/csv")
 
 
-def stream(database: Database, key: points.RunKey, kind: str, wanted: dict[str, Any]) -> Response:
-    """All of the history that is wanted. The stream reads a snapshot of its own, as long as it takes."""
-    parts = points.export(database, key, **wanted)
-    lines = _ndjson(parts) if kind == "application/x-ndjson" else _csv(parts, points.columns(database, key, wanted["keys"]))
+def stream(
+    database: Database, key: points.RunKey, kind: str, keys: list[str] | None, low: int | None, high: int | None
+) -> Response:
+    """All of the history that is wanted, from step `low` to `high`, read from one snapshot as long as it takes."""
+    parts = points.export(database, key, keys=keys, min_step=low, max_step=high)
+    lines = _ndjson(parts) if kind == "application/x-ndjson" else _csv(parts, points.columns(database, key, keys))
     return Response(lines, mimetype=kind)
 
 
@@ -35,7 +36,14 @@ def _csv(parts: Iterator[list[points.HistoryEntry]], columns: list[str]) -> Iter
     for part in parts:
         for entry in part:
             metrics = entry.metrics
-            writer.writerow([entry.step, repr(entry.ts), _harmless(entry.writer_id), *(repr(metrics[c]) if c in metrics else "" for c in columns)])
+            writer.writerow(
+                [
+                    entry.step,
+                    repr(entry.ts),
+                    _harmless(entry.writer_id),
+                    *(repr(metrics[c]) if c in metrics else "" for c in columns),
+                ]
+            )
         yield out.getvalue()
         out.seek(0)
         out.truncate()

@@ -3,7 +3,7 @@
 from flask import request
 
 from arwx import pages
-from arwx.errors import Invalid, FieldError, invalid
+from arwx.errors import FieldError, Invalid, invalid
 
 MAX_STEP = 2**53 - 1
 
@@ -12,7 +12,9 @@ def only(*names: str) -> None:
     """Refuse parameters that this address does not have, and those that came twice: a typo never vanishes silently."""
     for name, values in request.args.lists():
         if name not in names:
-            raise Invalid(f"{name} is not a parameter of this address", [FieldError(name, "is not a parameter of this address")])
+            raise Invalid(
+                f"{name} is not a parameter of this address", [FieldError(name, "is not a parameter of this address")]
+            )
         if len(values) > 1:
             raise invalid(name, "must be given once")
 
@@ -32,18 +34,16 @@ def words(name: str, limit: int = 1000) -> list[str] | None:
     return found
 
 
-def whole(name: str, low: int = 0, high: int = MAX_STEP, default: int | None = None) -> int | None:
+def whole(name: str, low: int = 0, high: int = MAX_STEP) -> int | None:
+    """A whole number within its bounds; None when absent."""
     value = request.args.get(name)
-    if value is None or value == "":
-        return default
-    try:
-        number = int(value)
-    except ValueError:
-        number = low - 1
-    if not low <= number <= high or not value.strip().lstrip("+").isascii():
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= 16 and low <= int(value) <= high):
         raise invalid(name, f"must be a whole number from {low} to {high}")
-    return number
+    return int(value)
 
 
 def limit() -> int:
-    return whole("limit", 1, pages.MAX_LIMIT, pages.DEFAULT_LIMIT) or pages.DEFAULT_LIMIT
+    """How many items a page of a list has."""
+    return whole("limit", 1, pages.MAX_LIMIT) or pages.DEFAULT_LIMIT

@@ -70,12 +70,12 @@ def get_metrics(run_id: str) -> Response:
     """The full history of a run in step order: a page of JSON, or all of it as NDJSON or CSV."""
     query.only("keys", "min_step", "max_step", "limit", "cursor")
     key = runs.key(g.scope.run(run_id))
-    wanted = {"keys": query.words("keys"), "min_step": query.whole("min_step"), "max_step": query.whole("max_step")}
+    keys, low, high = query.words("keys"), query.whole("min_step"), query.whole("max_step")
     kind = request.accept_mimetypes.best_match(["application/json", *export.KINDS], default="application/json")
     if kind in export.KINDS:
-        return export.stream(db.current(), key, kind, wanted)
-    limit = query.whole("limit", 1, HISTORY_MOST, HISTORY_LIMIT)
-    found = points.history(g.db, key, limit=limit or HISTORY_LIMIT, after=query.text("cursor"), **wanted)
+        return export.stream(db.current(), key, kind, keys, low, high)
+    limit = query.whole("limit", 1, HISTORY_MOST) or HISTORY_LIMIT
+    found = points.history(g.db, key, keys=keys, min_step=low, max_step=high, limit=limit, after=query.text("cursor"))
     return shapes.answer({"run_id": run_id, "items": found.entries, "next": found.next})
 
 

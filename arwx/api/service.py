@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Response, abort, current_app, render_template, send_file
 
 from arwx import db, schema, web
-from arwx.api import service, shapes
+from arwx.api import public, shapes
 
 _WHEELS = Path(__file__).parents[2] / "dist"
 _VERSION = re.compile(r"arwandb-(\d+(?:\.\d+)*)-py3-none-any\.whl\Z")
@@ -24,7 +24,7 @@ class Wheel:
     path: Path
 
 
-def init_wheels() -> list[Wheel]:
+def find_wheels() -> list[Wheel]:
     """The wheels that were built before the server started, newest first; only these are ever served."""
     found = []
     for path in _WHEELS.glob("arwandb-*.whl"):
@@ -33,41 +33,53 @@ def init_wheels() -> list[Wheel]:
     return sorted(found, key=lambda wheel: [int(part) for part in wheel.version.split(".")], reverse=True)
 
 
-@service.get("/health")
+@public.get("/health")
 def health() -> Response:
     """The process is alive. It asks nothing else."""
     return shapes.answer({"status": "ok"})
 
 
-@service.get("/ready")
+@public.get("/ready")
 def ready() -> Response:
     """The database answers and has the schema of this version; 503 says what is missing."""
     with db.current().reading() as session:
         trouble = schema.trouble(session)
-    return shapes.answer({"status": "not ready", "reason": trouble} if trouble else {"status": "ready"}, 503 if trouble else 200)
+    return shapes.answer(
+        {"status": "not ready", "reason": trouble} if trouble else {"status": "ready"}, 503 if trouble else 200
+    )
 
 
-@service.get("/sdk/")
+@public.get("/sdk/")
 def sdk_index() -> str:
     """A page that `pip install --find-links` reads."""
     return render_template("sdk/index.html", wheels=current_app.extensions["arwx.wheels"], base_url=web.base_url())
 
 
-@service.get("/sdk/latest.json")
+@public.get("/sdk/latest.json")
 def sdk_latest() -> Response:
     """The newest version of the SDK and where it is."""
     wheels: list[Wheel] = current_app.extensions["arwx.wheels"]
     if not wheels:
         abort(404, "This server has no wheel of the SDK. Build it with: make setup")
     newest = wheels[0]
-    return shapes.answer({"version": newest.version, "url": f"{web.base_url()}/sdk/{newest.name}", "sha256": newest.sha256})
+    return shapes.answer(
+        {"version": newest.version, "url": f"{web.base_url()}/sdk/{newest.name}", "sha256": newest.sha256}
+    )
 
 
-@service.get("/sdk/<name>")
+@public.get("/sdk/<name>")
 def sdk_wheel(name: str) -> Response:
     """One wheel."""
     wheels: list[Wheel] = current_app.extensions["arwx.wheels"]
     wheel = next((wheel for wheel in wheels if wheel.name == name), None)
     if wheel is None:
         abort(404, "No such wheel.")
-    return send_file(wheel.path, mimetype="application/zip", as_attachment=True, download_name=wheel.name, etag=wheel.sha256, conditional=True, max_age=300)
+    return send_file(
+        wheel.path,
+        mimetype="application/zip",
+        as_attachment=True,
+        download_name=wheel.name,
+        etag=wheel.sha256,
+        conditional=True,
+        max_age=300,
+    )

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from arwx import clock, points, web
 from arwx.charts import SYSTEM
-from arwx.errors import ArwxError
+from arwx.errors import ArwxError, SequenceConflict
 from arwx.models import ApiKey
 from arwx.pages import Page
 from arwx.projects import Card
@@ -127,8 +127,8 @@ def appended(run_id: str, done: points.Appended) -> Response:
     }
     if not done.conflicts:
         return answer(counts)
-    error = ArwxError("These sequence numbers are taken by other content; the first content stays.", conflicts=done.conflicts, **counts)
-    error.status, error.title, error.code = 409, "Conflict", "sequence_conflict"
+    error = SequenceConflict("These sequence numbers are taken by other content; the first content stays.")
+    error.extra = {"conflicts": done.conflicts, **counts}
     return problem(error)
 
 

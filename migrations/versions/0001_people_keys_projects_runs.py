@@ -35,7 +35,9 @@ def upgrade() -> None:
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("created_at", Moment(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_memberships_users", ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["org_id"], ["organizations.id"], name="fk_memberships_organizations", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["org_id"], ["organizations.id"], name="fk_memberships_organizations", ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("user_id", "org_id", name="pk_memberships"),
     )
     op.create_table(

@@ -1,0 +1,44 @@
+"""Who comes in under /v1, and how failures are told there."""
+
+import logging
+
+from flask import Response, g, request
+from werkzeug.exceptions import HTTPException
+
+from arwx import db, keys
+from arwx.access import Scope
+from arwx.api import PUBLIC, body, shapes
+from arwx.errors import ArwxError, Unauthorized
+
+_log = logging.getLogger("arwx.error")
+
+
+def speaks_json() -> bool:
+    """Whether the request is one for this surface, so that failures are told in JSON."""
+    return request.path == "/v1" or request.path.startswith("/v1/") or (request.endpoint or "") in PUBLIC
+
+
+def admit() -> None:
+    """Turn the bearer key into `g.scope`, or refuse. Runs for every address under /v1, also for those not there."""
+    if not speaks_json() or (request.endpoint or "") in PUBLIC:
+        return
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("A valid API key is needed: Authorization: Bearer arwx_live_…")
+    database = db.current()
+    # A session of its own, closed before the body is read: a slow sender must not hold a transaction open.
+    with database.reading() as session:
+        key = keys.find(session, secret)
+    keys.note_use(database, key)
+    g.scope = Scope(g.db, key.org_id, key.scope, f"key:{key.id}")
+
+
+def problem(error: Exception) -> Response:
+    """The failure as RFC 9457 problem+json. What we cannot name is a 500 that tells nothing but its request id."""
+    body.drain()
+    if isinstance(error, ArwxError):
+        return shapes.problem(error)
+    if isinstance(error, HTTPException):
+        return shapes.http_problem(error)
+    _log.error("unhandled", exc_info=error, extra={"fields": {"request_id": g.get("request_id")}})
+    return shapes.problem(ArwxError("Something went wrong here. The request id names it in our log."))

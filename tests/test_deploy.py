@@ -1,0 +1,216 @@
+"""The service as it is shipped: the commands, gunicorn, killed processes, broken bodies on a real socket."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import KIND
+from tests.make import point
+from tests.server import ARWX, ROOT, Server
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    url = request.getfixturevalue("postgres").create("deploy") if KIND == "postgres" else None
+    server = Server(tmp_path_factory.mktemp("server"), url).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def key(server: Server) -> str:
+    return server.key("admin")
+
+
+def call(server: Server, key: str, method: str, path: str, body: object = None) -> tuple[int, dict[str, object]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+    answer = connection.getresponse()
+    raw = answer.read()
+    connection.close()
+    return answer.status, json.loads(raw) if raw else {}
+
+
+def raw_exchange(server: Server, request: bytes, *, hang_up: bool = True) -> bytes:
+    """Send these bytes and end the sending side in an orderly way, as the kernel does for a killed sender."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(request)
+        if hang_up:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        return answer
+
+
+def test_health_and_readiness_need_no_key(server: Server) -> None:
+    assert call(server, "", "GET", "/health") == (200, {"status": "ok"})
+    assert call(server, "", "GET", "/ready") == (200, {"status": "ready"})
+
+
+def test_a_key_from_the_command_line_works_until_revoked(server: Server) -> None:
+    secret = server.key("admin")
+    status, listed = call(server, secret, "GET", "/v1/keys")
+    assert status == 200
+    newest = listed["items"][0]  # type: ignore[index]
+    server.run("key", "revoke", newest["id"])
+    assert call(server, secret, "GET", "/v1/keys")[0] == 401
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        server.run("key", "revoke", newest["id"])
+    assert caught.value.returncode == 1
+
+
+def test_a_short_body_is_refused_and_nothing_of_it_stored(server: Server, key: str) -> None:
+    call(server, key, "POST", "/v1/runs", {"project": "p", "id": "short"})
+    body = json.dumps(
+        {"run_id": "short", "writer_id": "w", "epoch": "e", "first_seq": 0, "points": [point(0)]}
+    ).encode()
+    head = f"POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    answer = raw_exchange(server, f"{head}Content-Length: {len(body) + 50}\r\n\r\n".encode() + body)
+    assert b" 400 " in answer.split(b"\r\n")[0]
+    assert b"truncated_body" in answer
+    cut_chunk = f"{head}Transfer-Encoding: chunked\r\n\r\n{len(body):x}\r\n".encode() + body[:-5]
+    assert b" 400 " in raw_exchange(server, cut_chunk).split(b"\r\n")[0]
+    assert call(server, key, "GET", "/v1/runs/short/integrity")[1]["points_stored"] == 0
+
+
+def test_a_chunked_body_over_the_limit_is_413_and_not_cut(server: Server, key: str) -> None:
+    head = f"POST /v1/projects HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+    chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        try:
+            for _ in range(20):
+                connection.sendall(chunk)
+        except OSError:
+            pass  # the server has answered and closed
+        answer = connection.recv(65536)
+    assert b" 413 " in answer.split(b"\r\n")[0]
+
+
+def test_a_refused_upload_does_not_hold_up_its_neighbours(server: Server, key: str) -> None:
+    head = "POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer nobody\r\nContent-Type: application/json\r\n"
+    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(8)]
+    for connection in connections:
+        connection.sendall(f"{head}Content-Length: 1048576\r\n\r\n".encode() + b"x" * 65536)
+    started = time.monotonic()
+    assert call(server, key, "GET", "/v1/projects")[0] == 200
+    assert time.monotonic() - started < 5
+    for connection in connections:
+        connection.close()
+
+
+def test_idle_and_trickling_clients_stop_nobody(server: Server, key: str) -> None:
+    connections = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(64)]
+    for number, connection in enumerate(connections):
+        if number % 2:
+            connection.sendall(
+                f"POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-".encode()
+            )
+    for _ in range(20):
+        assert call(server, key, "GET", "/health")[0] == 200
+        assert call(server, key, "GET", "/v1/projects")[0] == 200
+    for connection in connections:
+        connection.close()
+
+
+def test_every_acknowledged_point_survives_the_killing_of_all_processes(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Four writers send 500 batches while master and workers are killed and started again: none lost, none twice."""
+    url = request.getfixturevalue("postgres").create("kills") if KIND == "postgres" else None
+    server = Server(tmp_path, url).start()
+    key = server.key("admin")
+    call(server, key, "POST", "/v1/runs", {"project": "p", "id": "hard"})
+    batches, size = 125, 8
+    failures: list[BaseException] = []
+
+    def write(writer: str) -> None:
+        try:
+            for number in range(batches):
+                batch = [point(number * size + i, loss=float(i), lr=0.1) for i in range(size)]
+                body = {
+                    "run_id": "hard",
+                    "writer_id": writer,
+                    "epoch": "e",
+                    "first_seq": number * size,
+                    "points": batch,
+                }
+                deadline = time.monotonic() + 60
+                while True:
+                    try:
+                        status, answer = call(server, key, "POST", "/v1/ingest", body)
+                        assert status == 200, answer
+                        break
+                    except (OSError, http.client.HTTPException):
+                        if time.monotonic() > deadline:
+                            raise
+                        time.sleep(0.05)
+        except BaseException as error:  # noqa: BLE001 - told to the test below
+            failures.append(error)
+
+    writers = [threading.Thread(target=write, args=(f"w{i}",)) for i in range(4)]
+    for writer in writers:
+        writer.start()
+    for _ in range(3):
+        time.sleep(0.7)
+        server.kill()
+        server.start()
+    for writer in writers:
+        writer.join()
+    assert failures == []
+    receipt = call(server, key, "GET", "/v1/runs/hard/integrity")[1]
+    server.stop()
+    assert receipt["points_stored"] == 4 * batches * size * 2
+    assert (receipt["lost"], receipt["intact"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"}, "SECRET_KEY"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY"),
+        ({"ARWX_SIGNUP": "perhaps"}, "ARWX_SIGNUP"),
+        ({"ARWX_BASE_URL": "example.org"}, "ARWX_BASE_URL"),
+        ({"PORT": "many"}, "PORT"),
+        ({}, "arwx migrate"),
+        ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none", "SECRET_KEY": "s" * 40}, "cannot be reached"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_line(
+    tmp_path: Path, environment: dict[str, str], words: str
+) -> None:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("ARWX_", "DATABASE_", "SECRET_", "PORT"))}
+    done = subprocess.run(
+        [ARWX, "serve"],
+        env={**inherited, "ARWX_DATA_DIR": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_two_first_starts_at_once_agree_on_one_secret(tmp_path: Path) -> None:
+    code = "from arwx import config; print(config.from_environment().secret_key)"
+    environment = {**os.environ, "ARWX_DATA_DIR": str(tmp_path)}
+    starts = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, cwd=ROOT)
+        for _ in range(6)
+    ]
+    assert len({start.communicate()[0] for start in starts}) == 1
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
