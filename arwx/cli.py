@@ -29,8 +29,14 @@ def main() -> None:
 def serve() -> None:
     """Serve on $PORT with gunicorn, in the foreground."""
     settings = _settings()
-    with _database(settings):
-        pass
+    with _database(settings) as session:
+        is_new = people.count(session) == 0
+    address = settings.base_url or f"http://127.0.0.1:{settings.port}"
+    click.echo(f"arwx serves {address}")
+    if is_new and settings.signup != "closed":
+        click.echo(
+            f"Open {address}/signup: the first account owns the first organization. Then make a key in Settings."
+        )
     os.chdir(_ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:app"])  # noqa: S606
 

@@ -14,10 +14,11 @@ import msgspec
 from flask import g, request
 from msgspec import UNSET, Struct, UnsetType
 
-from arwx.errors import BadRequest, FieldError, Invalid, TooLarge, TruncatedBody, WrongMediaType, invalid
+from arwx.errors import ArwxError, BadRequest, FieldError, Invalid, TooLarge, TruncatedBody, WrongMediaType, invalid
 from arwx.points import Batch, Entry, Expected
 
 MAX_JSON_BYTES = 16 * 2**20
+MAX_LINE_BYTES = 2**20
 _PIECE = 64 * 1024
 _DRAIN = 2**20
 
@@ -107,14 +108,34 @@ def json_as(kind: type[T], *, may_be_empty: bool = False, with_nonfinite: bool =
     raw = b"".join(pieces(MAX_JSON_BYTES))
     if not raw and may_be_empty:
         raw = b"{}"
+    return _decode(kind, raw, with_nonfinite=with_nonfinite)
+
+
+def lines() -> Iterator[bytes]:
+    """The lines of an NDJSON body of any length, empty ones left out. No line may be longer than a mebibyte."""
+    if request.mimetype != "application/x-ndjson":
+        raise WrongMediaType("The body must be sent as Content-Type: application/x-ndjson.")
+    rest = b""
+    for piece in pieces(None):
+        whole, newline, rest = (rest + piece).rpartition(b"\n")
+        if newline:
+            yield from filter(None, whole.split(b"\n"))
+        if len(rest) > MAX_LINE_BYTES:
+            raise TooLarge(f"A line is over the limit of {MAX_LINE_BYTES // 2**20} MiB.", limit=MAX_LINE_BYTES)
+    if rest:
+        yield rest
+
+
+def decode_line(kind: type[T], line: bytes, number: int) -> T:
+    """One line of NDJSON as `kind`; a failure names the line by its number, from 1."""
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise _named(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if with_nonfinite and (b"NaN" in raw or b"Infinity" in raw):
-            return _decode_lenient(kind, raw)
-        raise _malformed(error) from error
+        return _decode(kind, line, with_nonfinite=True)
+    except ArwxError as error:
+        error.message = f"Line {number:,}: {error.message}"
+        # The stream was well-formed up to here; what is wrong is this line.
+        error.status, error.title, error.code = Invalid.status, Invalid.title, Invalid.code
+        error.extra["line"] = number
+        raise
 
 
 def given(fields: Struct) -> dict[str, Any]:
@@ -122,8 +143,8 @@ def given(fields: Struct) -> dict[str, Any]:
     return {name: value for name in fields.__struct_fields__ if (value := getattr(fields, name)) is not UNSET}
 
 
-def pieces(limit: int) -> Iterator[bytes]:
-    """The body as it was meant, unzipped, in pieces. Raises at the limit and when the body ended early."""
+def pieces(limit: int | None) -> Iterator[bytes]:
+    """The body as it was meant, unzipped, in pieces. Raises at the limit, if any, and when the body ended early."""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in {"", "identity"}:
         yield from _limited(_raw(), limit)
@@ -165,11 +186,11 @@ def _raw() -> Iterator[bytes]:
         raise TruncatedBody(f"The body ended after {read:,} of {expected:,} bytes.")
 
 
-def _limited(source: Iterator[bytes], limit: int) -> Iterator[bytes]:
+def _limited(source: Iterator[bytes], limit: int | None) -> Iterator[bytes]:
     read = 0
     for piece in source:
         read += len(piece)
-        if read > limit:
+        if limit is not None and read > limit:
             raise TooLarge(f"The body is over the limit of {limit // 2**20} MiB.", limit=limit)
         yield piece
 
@@ -188,6 +209,17 @@ def _unzipped(source: Iterator[bytes]) -> Iterator[bytes]:
         raise BadRequest("The body is not valid gzip.", code="bad_encoding") from error
     if not unzip.eof:
         raise TruncatedBody("The gzip body ended early.")
+
+
+def _decode(kind: type[T], raw: bytes, *, with_nonfinite: bool) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise _named(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if with_nonfinite and (b"NaN" in raw or b"Infinity" in raw):
+            return _decode_lenient(kind, raw)
+        raise _malformed(error) from error
 
 
 def _decode_lenient(kind: type[T], raw: bytes) -> T:

@@ -3,7 +3,7 @@
 from flask import Response, g
 
 from arwx import clock, points
-from arwx.api import body, bp, shapes
+from arwx.api import body, bp, shapes, stream
 
 
 @bp.post("/ingest")
@@ -12,3 +12,10 @@ def ingest() -> Response:
     sent = body.json_as(body.Ingest, with_nonfinite=True)
     done = points.append(g.db, g.scope.writable.stream(sent.run_id), body.batch(sent), clock.now())
     return shapes.appended(sent.run_id, done)
+
+
+@bp.post("/ingest/stream")
+def ingest_stream() -> Response:
+    """Store a stream of points of any length. Each piece is durable by itself; safe to send again."""
+    run_id, done = stream.store(g.scope)
+    return shapes.appended(run_id, done)

@@ -1,0 +1,112 @@
+"""`make demo`: a server with a demo account, and a real training that logs into it twice.
+
+Everything is kept under the data folder, so a second call finds its account again and adds two more runs. The server
+stays up afterwards for looking at the charts; Ctrl-C stops it.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ARWX = Path(sys.executable).parent / "arwx"
+ORG, EMAIL = "Demo lab", "demo@example.org"
+TRAININGS = [
+    ["--name", "baseline", "--lr", "3e-3", "--seed", "1"],
+    ["--name", "hot", "--lr", "2e-2", "--seed", "1"],
+]
+
+
+def main() -> int:
+    data = Path(os.environ.get("ARWX_DATA_DIR") or ROOT / "data").absolute()
+    port = os.environ.get("PORT") or "8090"
+    base_url = f"http://127.0.0.1:{port}"
+    environment = {
+        **os.environ,
+        "ARWX_DATA_DIR": str(data),
+        "PORT": port,
+        "ARWX_HOST": os.environ.get("ARWX_HOST", "127.0.0.1"),
+    }
+    subprocess.run([ARWX, "migrate"], env=environment, check=True)
+    demo = data / "demo"
+    demo.mkdir(parents=True, exist_ok=True)
+    password = account(demo / "password", environment)
+    key = subprocess.run(
+        [ARWX, "key", "new", "--org", ORG, "--name", "demo"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+    server = subprocess.Popen([ARWX, "serve"], env=environment, cwd=ROOT)
+    try:
+        wait_until_ready(base_url, server)
+        print(f"\n  Open {base_url}/p/char-lm and log in as {EMAIL} with the password {password}\n", flush=True)
+        install_sdk(base_url, demo / "site")
+        train(base_url, key, demo)
+        print(f"\n  Both runs are in. {base_url}/p/char-lm shows them; Ctrl-C stops the server.\n", flush=True)
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def account(kept: Path, environment: dict[str, str]) -> str:
+    """The password of the demo account, which is made at the first call."""
+    if not kept.exists():
+        password = secrets.token_urlsafe(9)
+        subprocess.run(
+            [ARWX, "user", "add", EMAIL, "--org", ORG, "--role", "owner", "--password-stdin"],
+            env=environment, input=password + "\n", text=True, check=True, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        kept.touch(mode=0o600)
+        kept.write_text(password)
+    return kept.read_text()
+
+
+def wait_until_ready(base_url: str, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(f"{base_url}/ready", timeout=2):
+                return
+        except OSError:
+            if server.poll() is not None:
+                sys.exit(server.returncode)
+            time.sleep(0.1)
+    sys.exit(f"The server does not answer on {base_url}.")
+
+
+def install_sdk(base_url: str, site: Path) -> None:
+    """Install the SDK the way users do: from the running server."""
+    with urllib.request.urlopen(f"{base_url}/sdk/latest.json", timeout=5) as answer:
+        wheel = json.load(answer)["url"]
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--upgrade", "--target", str(site), wheel]
+    subprocess.run(command, check=True)
+
+
+def train(base_url: str, key: str, demo: Path) -> None:
+    environment = {
+        **os.environ,
+        "ARWANDB_BASE_URL": base_url,
+        "ARWANDB_API_KEY": key,
+        "ARWANDB_DIR": str(demo / "spool"),
+        "PYTHONPATH": str(demo / "site"),
+    }
+    steps = os.environ.get("DEMO_STEPS")
+    for settings in TRAININGS:
+        limited = [*settings, "--steps", steps] if steps else settings
+        subprocess.run(
+            [sys.executable, ROOT / "examples" / "char_lm" / "train.py", *limited], env=environment, check=True
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
