@@ -14,15 +14,22 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from arwx.config import Settings
-from arwx.errors import ArwxError, Unavailable
+from arwx.errors import Unavailable
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCK_PATIENCE_S = 20.0
 _STATEMENT_TIMEOUT_MS = 20_000
 
-# SQLSTATE classes after which the same request may simply be sent again: connection trouble, the
-# server going down, serialization failures and deadlocks, lock and statement time-outs.
-_PASSING = ("08", "57P", "40", "55P03", "57014", "53")
+# Connection trouble, the server going down, no resources, serialization failures and deadlocks, lock and statement
+# time-outs, and a unique key that somebody else took a moment ago.
+_PASSING_SQLSTATES = ("08", "57P", "53", "40", "55P03", "57014", "23505")
+_PASSING_SQLITE = (
+    "SQLITE_BUSY",
+    "SQLITE_FULL",
+    "SQLITE_IOERR",
+    "SQLITE_CONSTRAINT_UNIQUE",
+    "SQLITE_CONSTRAINT_PRIMARYKEY",
+)
 
 
 class Database:
@@ -71,7 +78,9 @@ class Arwx(Flask):
             answer = super().dispatch_request()
             g.db.commit()
         except DBAPIError as error:
-            raise named(error) from error
+            if is_passing(error):
+                raise Unavailable("The database is busy or away for a moment. Send the request again.") from error
+            raise
         return answer
 
 
@@ -105,26 +114,14 @@ def insert(session: Session, table: Any) -> Any:
     return (sqlite if is_sqlite(session) else postgresql).insert(table)
 
 
-def named(error: DBAPIError) -> ArwxError | DBAPIError:
-    """The failure as the caller should see it: `Unavailable` for what passes by itself, else the error itself."""
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the same request may simply be sent again: the trouble goes by, or a race has been decided by now."""
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorname", "").startswith(_PASSING_SQLITE)
     state = getattr(error.orig, "sqlstate", None)
-    if state is not None and state.startswith(_PASSING):
-        return Unavailable("The database is away for a moment. Send the request again.")
-    if (
-        state is None
-        and isinstance(error, OperationalError)
-        and (error.connection_invalidated or not _is_sqlite(error))
-    ):
-        return Unavailable("The database cannot be reached. Send the request again.")
-    if _is_sqlite(error) and getattr(error.orig, "sqlite_errorname", "").startswith(
-        ("SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR")
-    ):
-        return Unavailable("The database is busy or its disk is full. Send the request again.")
-    return error
-
-
-def _is_sqlite(error: DBAPIError) -> bool:
-    return isinstance(error.orig, sqlite3.Error)
+    if state is None:  # the driver itself could not reach the server
+        return isinstance(error, OperationalError)
+    return bool(state.startswith(_PASSING_SQLSTATES))
 
 
 def _postgres_engine(url: str) -> Engine:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import Engine, event
 
 from arwx import config, create_app, schema
@@ -21,6 +22,15 @@ from tests.postgres import Postgres
 from tests.rules import statement_problems
 
 KIND = os.environ.get("ARWX_TEST_DATABASE", "sqlite")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SECRET_KEY = "only-for-tests-" + "x" * 32
 
 
@@ -127,3 +137,20 @@ def queries(app: Flask) -> Iterator[list[str]]:
     event.listen(engine, "before_cursor_execute", note)
     yield seen
     event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium of the system; it talks to nobody but our servers."""
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_ARGUMENTS)
+        yield found
+        found.close()
+
+
+def chromium() -> str:
+    """The system's Chromium. `make test` installs it where it can."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    raise RuntimeError("The browser tests need Chromium: install your system's chromium package.")

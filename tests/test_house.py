@@ -148,7 +148,7 @@ def test_every_address_has_an_access_decision(app: Flask) -> None:
                 is_refused = answer.status_code == 401
             else:
                 is_refused = (
-                    answer.status_code == 302 and answer.headers["Location"].startswith("/login")
+                    answer.status_code == 302 and answer.headers["Location"].startswith(("/login", "/signup"))
                     if method == "GET"
                     else answer.status_code in {302, 400, 403}
                 )
