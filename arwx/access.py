@@ -52,7 +52,7 @@ class Scope:
         return select(Project).where(Project.org_id == self.org_id)
 
     def project(self, name: str) -> Project:
-        project = self.db.scalar(self.projects().where(Project.name == name))
+        project = self.db.scalar(self.projects().where(Project.name == _storable(name)))
         if project is None:
             raise NotFound("No such project.")
         return project
@@ -61,7 +61,7 @@ class Scope:
         return select(Run).where(Run.org_id == self.org_id, Run.deleted_at.is_(None))
 
     def run(self, run_id: str) -> Run:
-        run = self.db.scalar(self.runs().where(Run.id == run_id))
+        run = self.db.scalar(self.runs().where(Run.id == _storable(run_id)))
         if run is None:
             raise NotFound("No such run.")
         return run
@@ -74,7 +74,14 @@ class Scope:
         return select(ApiKey).where(ApiKey.org_id == self.org_id, ApiKey.revoked_at.is_(None))
 
     def key(self, key_id: str) -> ApiKey:
-        key = self.db.scalar(self.keys().where(ApiKey.id == key_id))
+        key = self.db.scalar(self.keys().where(ApiKey.id == _storable(key_id)))
         if key is None:
             raise NotFound("No such key.")
         return key
+
+
+def _storable(text: str) -> str:
+    """The text itself, or `NotFound`: nothing has a NUL in its name, and PostgreSQL refuses even to look for one."""
+    if "\x00" in text:
+        raise NotFound("No such thing.")
+    return text

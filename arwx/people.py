@@ -124,7 +124,8 @@ def join(db: Session, user: User, org: Organization, role: str) -> Membership:
 
 def log_in(db: Session, email: str, password: str) -> str:
     """The token of a new session, or `Unauthorized`: the same for an unknown e-mail and a wrong password."""
-    user = db.scalar(select(User).where(User.email == email.strip().lower()))
+    email = email.strip().lower()
+    user = db.scalar(select(User).where(User.email == email)) if _EMAIL.match(email) else None
     try:
         _hasher.verify(user.password_hash if user else _NOBODY, password)
     except (VerificationError, InvalidHashError):

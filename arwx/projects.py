@@ -29,10 +29,10 @@ class Card:
 
 def ensure(scope: Scope, name: str) -> tuple[Project, bool]:
     """The project of this name, and whether it was made just now."""
+    ids.check_name(name, "project")
     project = scope.db.scalar(scope.projects().where(Project.name == name))
     if project is not None:
         return project, False
-    ids.check_name(name, "project")
     # Of several writers that need a new project at once, one makes it and the rest find it.
     made = scope.db.scalar(
         db.insert(scope.db, Project)

@@ -6,10 +6,10 @@ database: a copy of one that was migrated once.
 
 import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from flask import Flask
 from playwright.sync_api import Browser, sync_playwright
@@ -17,6 +17,7 @@ from sqlalchemy import Engine, event
 
 from arwx import config, create_app, schema
 from arwx.db import Database
+from arwx.models import Base
 from tests.make import Caller, Maker
 from tests.postgres import Postgres
 from tests.rules import statement_problems
@@ -55,31 +56,28 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def template(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a migrated database to copy."""
+def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a database that was migrated once. On SQLite it is copied, on PostgreSQL emptied."""
     if KIND == "postgres":
-        url = request.getfixturevalue("postgres").create("arwx_template")
-        name = "arwx_template"
+        url: str = request.getfixturevalue("postgres").create("arwx")
     else:
-        name = str(tmp_path_factory.mktemp("template") / "arwx.db")
-        url = f"sqlite:///{name}"
+        url = f"sqlite:///{tmp_path_factory.mktemp('migrated') / 'arwx.db'}"
     database = Database(url)
     schema.upgrade(database)
     database.engine.dispose()
-    return name
+    return url
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, template: str, tmp_path: Path) -> Iterator[str]:
+def database_url(migrated: str, tmp_path: Path) -> str:
     """The address of a fresh, migrated database."""
     if KIND == "postgres":
-        server: Postgres = request.getfixturevalue("postgres")
-        name = f"t{uuid.uuid4().hex}"
-        yield server.create(name, template)
-        server.drop(name)
-    else:
-        shutil.copy(template, tmp_path / "arwx.db")
-        yield f"sqlite:///{tmp_path / 'arwx.db'}"
+        tables = ", ".join(f'"{table}"' for table in Base.metadata.tables)
+        with psycopg.connect(migrated.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
+        return migrated
+    shutil.copy(migrated.removeprefix("sqlite:///"), tmp_path / "arwx.db")
+    return f"sqlite:///{tmp_path / 'arwx.db'}"
 
 
 @pytest.fixture

