@@ -1,6 +1,7 @@
 """The training text: the language reference that Python carries for its own `help()`."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pydoc_data.topics import topics
 
@@ -13,6 +14,8 @@ Symbols = npt.NDArray[np.uint8]
 ALPHABET = "\n" + "".join(map(chr, range(32, 127)))
 _KNOWN = frozenset(ALPHABET)
 _TYPOGRAPHY = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\t": "    "})
+
+_RULE_OR_ROW = re.compile(r"[-+=*~^|]{4,}|\|.*\|")
 
 # One stretch in ten is held out. Stretches, and not single paragraphs: a paragraph between two that were
 # trained on would be too easy. And not the end of the text, which is about one topic alone.
@@ -56,11 +59,15 @@ def _paragraphs() -> list[str]:
     # Topics quote each other at length: a fifth of the text is there twice or more. A paragraph is kept where it
     # comes first, otherwise much of the held-out text would have been trained on.
     kept = dict.fromkeys(
-        paragraph.translate(_TYPOGRAPHY).strip("\n")
-        for name in sorted(topics)
-        for paragraph in topics[name].split("\n\n")
+        _prose(paragraph.translate(_TYPOGRAPHY)) for name in sorted(topics) for paragraph in topics[name].split("\n\n")
     )
     return [paragraph for paragraph in kept if paragraph]
+
+
+def _prose(paragraph: str) -> str:
+    """Without table rows and underlines: their runs of spaces and dashes are easy to guess and flatter the score."""
+    lines = paragraph.strip("\n").split("\n")
+    return "\n".join(line for line in lines if not _RULE_OR_ROW.fullmatch(line.strip()))
 
 
 def _stretches(paragraphs: list[str]) -> list[str]:
