@@ -1,8 +1,11 @@
 """Migrations give what the models say, and the one-schema rules hold. The checkers are themselves checked."""
 
+from pathlib import Path
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from flask import g
 from sqlalchemy import (
     BigInteger,
@@ -26,6 +29,8 @@ from arwx.models import ORG, REFERENCE, RUN, Base, Project, Run
 from tests.make import Caller, point
 from tests.rules import schema_problems, statement_problems
 
+ROOT = Path(__file__).parents[1]
+
 
 def test_the_tables_keep_the_one_schema_rules() -> None:
     assert schema_problems(Base.metadata) == []
@@ -35,6 +40,13 @@ def test_migrations_give_what_the_models_say(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrations_are_one_line_of_numbers() -> None:
+    script = ScriptDirectory(str(ROOT / "migrations"))
+    assert script.get_heads() == [schema.head()]
+    for revision in script.walk_revisions():
+        assert Path(revision.path).name.startswith(f"{revision.revision}_")
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
