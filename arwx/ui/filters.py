@@ -1,0 +1,112 @@
+"""How values read: numbers, times, lengths of time, states; and what templates need besides."""
+
+import hashlib
+import json
+import math
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request, url_for
+from markupsafe import Markup
+
+from arwx import clock, web
+from arwx.runs import RunView
+from arwx.svg import ticks
+
+THIN = "\N{NARROW NO-BREAK SPACE}"
+_WEEK_S = 7 * 86_400
+
+
+def init_app(app: Flask) -> None:
+    """Give the templates what they use; let browsers keep the static files whose address names their content."""
+    for said in (count, number, ago, moment, duration, plain, slug, ran):
+        app.add_template_filter(said)
+    app.jinja_env.globals.update(asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"))
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+    @app.after_request
+    def keep(response: Response) -> Response:
+        # Fonts and vendored scripts carry their version in their name, ours in the query.
+        is_fixed = "v" in request.args or request.path.startswith(("/static/fonts/", "/static/vendor/"))
+        if request.endpoint == "static" and is_fixed and response.status_code == 200:
+            response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def asset(name: str) -> str:
+    """The address of a static file, which changes with its content."""
+    folder = current_app.static_folder
+    if folder is None:
+        raise RuntimeError("the application has no static folder")
+    path = Path(folder) / name
+    return url_for("static", filename=name, v=_digest(str(path), path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _digest(path: str, _modified: int) -> str:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=5).hexdigest()
+
+
+def count(value: int) -> str:
+    """A whole number in groups of three: `12 480`."""
+    return f"{value:,}".replace(",", THIN)
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number to a few significant digits, groups of three before the point: `2.413`, `12 480`, `3.1e-5`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return count(int(value)).replace("-", "\N{MINUS SIGN}")
+    return ticks.significant(value, digits)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: `1h 30m`."""
+    return ticks.span(max(0.0, seconds if seconds < 60 else round(seconds)))
+
+
+def ran(run: RunView) -> float:
+    """For how many seconds a run went, or goes: one that fell silent ends where it was last heard of."""
+    end = clock.now() if run.status == "running" else run.finished_at or run.last_seen_at
+    return max(0.0, (end - run.started_at).total_seconds())
+
+
+def ago(then: datetime | None) -> Markup:
+    """A moment as people say it, the exact one in its title. The script of the page keeps the words fresh."""
+    if then is None:
+        return Markup('<span class="quiet">never</span>')
+    seconds = (clock.now() - then).total_seconds()
+    if seconds < 10:
+        words = "just now"
+    elif seconds < _WEEK_S:
+        words = f"{ticks.span(int(seconds)).split(' ')[0]} ago"
+    else:
+        words = f"{then.day} {then:%b %Y}"
+    return _time(then, words, "ago")
+
+
+def moment(then: datetime | None) -> Markup:
+    """A moment to the minute, in UTC."""
+    return Markup("") if then is None else _time(then, f"{then.day} {then:%b %Y, %H:%M} UTC", "moment")
+
+
+def _time(then: datetime, words: str, kind: str) -> Markup:
+    element = Markup('<time datetime="{}" title="{}" data-time="{}">{}</time>')
+    return element.format(clock.rfc3339(then), f"{then:%Y-%m-%d %H:%M:%S} UTC", kind, words)
+
+
+def plain(value: Any) -> str:
+    """A value of a config or a summary on one line: text as it is, everything else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return ticks.significant(value, 6)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def slug(text: str) -> str:
+    """A short name for an element id: no two metrics share one, whatever signs are in their names."""
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
