@@ -1,0 +1,220 @@
+"""arwandb: log the metrics of a training run. The training loop never waits, and what was spooled is never lost.
+
+    import arwandb
+
+    run = arwandb.init(project="char-lm", config={"lr": 3e-4})
+    for step in range(1000):
+        arwandb.log({"loss": loss})
+    arwandb.finish()
+
+Pure standard library. `import arwandb as wandb` runs ordinary W&B scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import life, notice
+from .documents import Document
+from .runs import Run
+from .settings import Settings, UsageError
+from .standins import (
+    AlertLevel,
+    Api,
+    Artifact,
+    Audio,
+    Graph,
+    Histogram,
+    Html,
+    Image,
+    Molecule,
+    Object3D,
+    Plotly,
+    Table,
+    Video,
+    plot,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from .offline import Receipt
+
+__version__ = "1.3.1"
+
+__all__ = [
+    "AlertLevel", "Api", "Artifact", "Audio", "Error", "Graph", "Histogram", "Html", "Image", "Molecule", "Object3D",
+    "Plotly", "Run", "Settings", "Table", "UsageError", "Video", "alert", "config", "define_metric", "finish", "init",
+    "log", "log_artifact", "login", "plot", "run", "save", "setup", "summary", "sync", "teardown", "termlog", "termwarn",
+    "unwatch", "use_artifact", "watch",
+]  # fmt: skip
+
+
+class Error(Exception):
+    """Something was called that needs a run, before `init()`."""
+
+
+class _NoRun:
+    """Stands where a run's config or summary will be."""
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "_name", name)
+
+    def __getattr__(self, name: str) -> Any:
+        raise Error(f"call arwandb.init() before arwandb.{self._name}.{name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise Error(f"call arwandb.init() before setting arwandb.{self._name}.{name}")
+
+    def __getitem__(self, key: str) -> Any:
+        raise Error(f"call arwandb.init() before reading arwandb.{self._name}[{key!r}]")
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise Error(f"call arwandb.init() before setting arwandb.{self._name}[{key!r}]")
+
+
+run: Run | None = None
+config: Document = _NoRun("config")  # type: ignore[assignment] # it says what to do when used too early
+summary: Document = _NoRun("summary")  # type: ignore[assignment] # as above
+
+
+def init(
+    project: str | None = None, name: str | None = None, config: Any = None, *, id: str | None = None,
+    resume: str | bool | None = None, tags: Any = None, group: str | None = None, job_type: str | None = None,
+    notes: str | None = None, mode: str | None = None, writer_id: str | None = None, system_metrics: bool | None = None,
+    system_interval: float | None = None, dir: str | None = None, reinit: Any = None, **others: Any,
+) -> Run:  # fmt: skip
+    """Start a run and make it the current one. Raises `UsageError` for arguments that cannot work; later calls never raise.
+
+    Does not wait for the server: if it is away, points are spooled, and the run is registered when it is back. Only with
+    `resume="must"` or `"never"` the server is asked first, a few seconds long. Keyword arguments that W&B has beyond ours
+    are accepted. A run that is still open is finished first (`reinit=False` returns it instead, `"create_new"` keeps it).
+    """
+    global run
+    unknown = set(others) - _WANDB_ARGUMENTS
+    if unknown:
+        raise UsageError(f"init() has no argument {sorted(unknown)[0]!r}")
+    open_run = run
+    if open_run is not None and not open_run._finished and reinit in (False, "return_previous"):
+        return open_run
+    given = {
+        "project": project, "name": name, "id": id, "resume": resume, "tags": tags, "group": group, "job_type": job_type,
+        "notes": notes, "mode": mode, "writer_id": writer_id, "system_metrics": system_metrics,
+        "system_interval": system_interval, "dir": dir, "base_url": others.get("base_url"),
+        "flush_interval": others.get("flush_interval"),
+    }  # fmt: skip
+    settings = Settings(given)
+    notice.mute(is_muted=settings.is_silent)
+    try:
+        fresh = Run(settings, config)
+    except TypeError as error:
+        raise UsageError(str(error)) from None
+    if open_run is not None and not open_run._finished and reinit != "create_new":
+        open_run.finish()
+    life.remember(fresh)
+    _make_current(fresh)
+    return fresh
+
+
+_WANDB_ARGUMENTS = {
+    "entity", "settings", "force", "anonymous", "allow_val_change", "config_exclude_keys", "config_include_keys",
+    "monitor_gym", "sync_tensorboard", "save_code", "fork_from", "resume_from", "magic", "tensorboard", "base_url",
+    "flush_interval",
+}  # fmt: skip
+
+
+def _make_current(fresh: Run) -> None:
+    global run, config, summary
+    run, config, summary = fresh, fresh.config, fresh.summary
+
+
+def _current(call: str) -> Run:
+    if run is None:
+        raise Error(f"call arwandb.init() before arwandb.{call}()")
+    return run
+
+
+def log(
+    metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
+) -> None:
+    """Log values of metrics to the current run. Memory only, about a microsecond; never raises once there is a run."""
+    if run is None:
+        raise Error("call arwandb.init() before arwandb.log()")
+    run.log(metrics, step, commit)
+
+
+def finish(
+    status: Any = "finished", timeout: float | None = None, *, exit_code: int | None = None, quiet: bool | None = None
+) -> None:
+    """Deliver what is left and end the current run, within `timeout` seconds (15). Without a run it does nothing."""
+    global run
+    if run is not None:
+        run.finish(status, timeout, exit_code=exit_code, quiet=quiet)
+        run = None
+
+
+def sync(path: str | None = None) -> list[Receipt]:
+    """Deliver what lies in the spool at `path` (that of the settings if None), any number of times. Returns the receipts."""
+    from .offline import sync as deliver
+
+    return deliver(path)
+
+
+def login(key: str | None = None, **_: Any) -> bool:
+    """Keep this key for the server of the settings. Without a key it only says whether there is one."""
+    from .settings import store_key
+
+    settings = Settings()
+    if key:
+        store_key(settings.base_url, key)
+    return bool(key or settings.api_key)
+
+
+def watch(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts; gradients and graphs are not recorded."""
+    _current("watch").watch(*given, **more)
+
+
+def unwatch(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts."""
+
+
+def define_metric(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts; charts are drawn over step or time."""
+    _current("define_metric").define_metric(*given, **more)
+
+
+def save(*given: Any, **more: Any) -> list[str]:
+    """Accepted for W&B scripts; files are not uploaded with a run."""
+    return _current("save").save(*given, **more)
+
+
+def log_artifact(*given: Any, **more: Any) -> Any:
+    """Accepted for W&B scripts; not recorded."""
+    return _current("log_artifact").log_artifact(*given, **more)
+
+
+def use_artifact(*given: Any, **more: Any) -> Any:
+    """Accepted for W&B scripts; not recorded."""
+    return _current("use_artifact").use_artifact(*given, **more)
+
+
+def alert(*given: Any, **more: Any) -> None:
+    """Print an alert on stderr."""
+    _current("alert").alert(*given, **more)
+
+
+def setup(*_: Any, **__: Any) -> None:
+    """Accepted for W&B scripts; there is nothing to set up."""
+
+
+def teardown(exit_code: int | None = None) -> None:
+    """Finish the current run."""
+    finish(exit_code=exit_code)
+
+
+def termlog(text: str = "", *_: Any, **__: Any) -> None:
+    """Print a line on stderr."""
+    notice.say(text)
+
+
+termwarn = termlog

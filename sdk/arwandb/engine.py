@@ -1,0 +1,286 @@
+"""The machinery of one run in one process: a thread that writes the spool, and one that sends from it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import notice
+from . import papers as papers_
+from .buffer import Buffer
+from .disk import Disk, File
+from .http import Http, Request, Response
+from .papers import Papers
+from .records import Identity
+from .sender import NEVER, Sender
+from .settings import Settings
+from .spool import Spool
+
+WRITE_EVERY_S = 0.08
+SYNC_EVERY_S = 1.0
+_SAVE_EVERY_S = 1.0
+
+# Modules are loaded late, by our threads, under this lock. A fork waits for it: a child that inherits a half-loaded
+# module would wait for ever for the thread that was loading it.
+loading = threading.RLock()
+
+
+class Engine:
+    """Takes what was logged from the buffer to disk and to the server. Nothing here raises into the caller."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        papers: Papers,
+        *,
+        next_step: int = 0,
+        describe: Callable[[], None] | None = None,
+    ) -> None:
+        self.settings, self.identity, self.papers = settings, identity, papers
+        self.disk = Disk()
+        self.folder, has_disk = self._make_folder()
+        self.buffer = Buffer(next_step)
+        self.spool = Spool(self.disk if has_disk else None, self.folder, identity)
+        self.sender: Sender | None = None
+        self._describe = describe
+        self._http: Http | None = None
+        if settings.mode == "online":
+            self._http = Http(settings.base_url, settings.api_key)
+            self.sender = Sender(self.spool, papers, self._send, flush_interval=settings.flush_interval)
+        self._lock_file: File | None = None
+        self._wake_writer, self._wake_sender = threading.Event(), threading.Event()
+        self.drained = threading.Event()
+        self.registered = threading.Event()
+        self._end: dict[str, Any] | None = None
+        self._is_closing = False
+        self._is_stopped = False
+        self._saved_version = -1
+        self._saved_at = self._synced_at = NEVER * -1
+        self._acked_saved = 0
+        self._writer = threading.Thread(target=self._write_forever, name="arwandb-spool", daemon=True)
+        self._courier = threading.Thread(target=self._send_forever, name="arwandb-send", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._save_papers(time.monotonic())
+        self._writer.start()
+        self._courier.start()
+
+    def _make_folder(self) -> tuple[str, bool]:
+        """The folder of this run: where it was asked for, else a fresh temporary one, else nowhere."""
+        wanted = f"{self.settings.folder}/{self.identity.run}"
+        try:
+            self.disk.make_folder(wanted)
+            _keep_out_of_git(self.settings.folder)
+            return wanted, True
+        except OSError as error:
+            reason = error.strerror
+        try:
+            folder = f"{tempfile.mkdtemp(prefix='arwandb-')}/{self.identity.run}"
+            self.disk.make_folder(folder)
+            notice.once("folder", f"cannot write to {self.settings.folder} ({reason}); spooling to {folder}")
+            return folder, True
+        except OSError:
+            notice.once(
+                "folder",
+                f"cannot write to {self.settings.folder} ({reason}); points are kept in memory alone until sent",
+            )
+            return wanted, False
+
+    # The writer.
+
+    def _write_forever(self) -> None:
+        while True:
+            self._wake_writer.wait(WRITE_EVERY_S)
+            self._wake_writer.clear()
+            is_closing = self._is_closing
+            try:
+                self._write(time.monotonic(), is_closing=is_closing)
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not end the spooling
+                notice.once("writer", f"spooling has trouble: {type(error).__name__}: {error}")
+            if is_closing:
+                return
+
+    def _write(self, now: float, *, is_closing: bool) -> None:
+        points, more = self.spool.points, True
+        while more:
+            more = self.buffer.drain(self.spool)
+            self.spool.commit(now)
+            if self.sender is not None and self.sender.has_batch:
+                self._wake_sender.set()
+        self.drained.set()
+        if self.spool.points != points:
+            self._wake_sender.set()
+        if now - self._synced_at >= SYNC_EVERY_S:
+            self._synced_at = now
+            self.spool.sync(now)
+        self._report()
+        if is_closing:
+            self.spool.close(now)
+            if self._end is not None:
+                who = self.identity
+                expected = {
+                    "writer_id": who.writer, "epoch": who.epoch,
+                    "points": self.spool.points + self.buffer.dropped, "next_seq": self.spool.next_seq,
+                }  # fmt: skip
+                self.papers.end({**self._end, "expected": [expected]})
+            self._save_papers(now)
+            if self.sender is not None:
+                self.sender.is_closing = True
+                self.sender.hurry()
+                self._wake_sender.set()
+        elif self.papers.version != self._saved_version and now - self._saved_at >= _SAVE_EVERY_S:
+            self._save_papers(now)
+            self._wake_sender.set()
+
+    def _report(self) -> None:
+        if self.spool.fault is not None:
+            notice.once(
+                "disk", f"cannot write to {self.folder} ({self.spool.fault}); points are kept in memory until sent"
+            )
+        if self.spool.dropped:
+            notice.once(
+                "memory",
+                "neither disk nor server take points and memory for them is full: new points are dropped and counted",
+            )
+        if self.buffer.encoder.unfit_name is not None:
+            notice.once(
+                "name",
+                f"metric names have 1 to 255 characters and no control characters; skipping {self.buffer.encoder.unfit_name[:80]!r}",
+            )
+
+    def _save_papers(self, now: float) -> None:
+        version, document = self.papers.document()
+        self._saved_at = now
+        try:
+            papers_.save(self.disk, self.spool.path(".run"), document)
+            self._saved_version = version
+        except (OSError, ValueError) as error:
+            notice.once("papers", f"cannot write to {self.folder} ({error})")
+
+    # The sender.
+
+    def _send(self, request: Request) -> Response:
+        assert self._http is not None  # noqa: S101 - there is no sender without it
+        if self._http.key is None:
+            self._http.key = self.settings.api_key
+            if self._http.key is None:
+                return Response(401, {}, b"")
+        response = self._http.send(request)
+        if response.status == 401:
+            self._http.key = self.settings.api_key  # perhaps there was a login in the meantime
+        return response
+
+    def _send_forever(self) -> None:
+        try:
+            if self._describe is not None:
+                with loading:
+                    self._describe()
+        except Exception as error:  # noqa: BLE001 - a description is welcome, not needed
+            notice.once("describe", f"the code version could not be read: {error}")
+        sender = self.sender
+        if sender is None:
+            self.registered.set()
+            return
+        self._take_lock()
+        while not self._is_stopped:
+            now = time.monotonic()
+            try:
+                due = sender.step(now)
+            except Exception as error:  # noqa: BLE001 - a bug of ours must not end the sending
+                notice.once("sender", f"sending has trouble: {type(error).__name__}: {error}")
+                due = now + 5.0
+            if sender.is_registered or sender.refusal is not None:
+                self.registered.set()
+            self._save_ack(now)
+            if sender.is_done:
+                break
+            delay = due - time.monotonic()
+            if delay > 0:
+                self._wake_sender.wait(min(delay, 60.0))
+                self._wake_sender.clear()
+        self._save_ack(NEVER)
+        if self._http is not None:
+            self._http.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock_file = self.disk.open(self.spool.path(".lock"))
+            self._lock_file.lock()
+        except OSError:
+            self._lock_file = None
+
+    def _save_ack(self, now: float) -> None:
+        acked = self.spool.acked
+        if acked == self._acked_saved or now < self._ack_due:
+            return
+        self._ack_due = now + 1.0
+        try:
+            papers_.save(self.disk, self.spool.path(".ack"), {"next_seq": acked}, is_synced=False)
+            self._acked_saved = acked
+        except OSError:
+            pass  # without it, a later sync sends again what the server has; that is harmless
+
+    _ack_due = 0.0
+
+    # What others ask of it.
+
+    def settle(self, timeout: float) -> None:
+        """Wait until what was logged so far has been looked at, at most `timeout` seconds."""
+        self.drained.clear()
+        self._wake_writer.set()
+        self.drained.wait(timeout)
+
+    def close(self, end: dict[str, Any] | None, timeout: float) -> bool:
+        """Write everything, send everything, and end the threads; True if the server has it all.
+
+        Takes at most about `timeout` seconds; what is not sent then stays in the spool.
+        """
+        deadline = time.monotonic() + timeout
+        self._end = end
+        self._is_closing = True
+        self._wake_writer.set()
+        self._writer.join(max(0.05, timeout))
+        if self.sender is not None:
+            self._courier.join(max(0.0, deadline - time.monotonic()))
+        self._is_stopped = True
+        self._wake_sender.set()
+        if self._courier.is_alive():
+            if self._http is not None:
+                self._http.abort()
+            self._courier.join(0.5)
+        is_delivered = self.sender is not None and self.sender.is_done and not self._writer.is_alive()
+        if is_delivered and not self._courier.is_alive():
+            self._tidy()
+        return is_delivered
+
+    def _tidy(self) -> None:
+        """Remove what a delivered stream leaves behind."""
+        try:
+            for ending in (".run", ".ack", ".lock"):
+                self.disk.remove(self.spool.path(ending))
+            self.disk.remove_folder(self.folder)
+        except OSError:
+            pass
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's files and connection, without touching what is in them."""
+        self.spool.abandon()
+        if self._lock_file is not None:
+            self._lock_file.close()
+        if self._http is not None:
+            self._http.close()
+
+
+def _keep_out_of_git(folder: str) -> None:
+    path = f"{folder}/.gitignore"
+    if not os.path.exists(path):
+        with open(path, "w", encoding="ascii") as file:
+            file.write("*\n")

@@ -1,0 +1,220 @@
+"""Spools on disk, seen from outside the process that wrote them: finding, counting and delivering them."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import papers as papers_
+from .disk import Disk
+from .http import Http, Request
+from .papers import Papers
+from .records import Identity, NewerFormat
+from .sender import Sender
+from .settings import Settings
+from .stream import SpoolReader
+
+_FILE = re.compile(r"([A-Za-z0-9_-]{1,64})\.([0-9a-f]{32})\.(?:run|(?:\d+)\.spool)$")
+_GIVE_UP_S = 60.0
+
+Progress = Callable[[str, int, int], None]
+
+
+class Spooled:
+    """One writer epoch in a run's folder: who wrote it, what is left of it, its papers."""
+
+    def __init__(self, disk: Disk, folder: str, identity: Identity) -> None:
+        self.disk, self.folder, self.identity = disk, folder, identity
+        ack = papers_.load(disk, f"{folder}/{identity.stem}.ack") or {}
+        document = papers_.load(disk, f"{folder}/{identity.stem}.run")
+        self.has_papers = document is not None
+        self.project = str((document or {}).get("run", {}).get("project") or "")
+        self.base_url = str((document or {}).get("base_url") or "")
+        self.papers = Papers({"id": identity.run, "project": self.project}, document=document)
+        acked = ack.get("next_seq")
+        self.reader = SpoolReader(disk, folder, identity, acked if isinstance(acked, int) else 0)
+        self.fault: str | None = None
+
+    def scan(self) -> None:
+        """Read the files once, to know what is waiting. What cannot be read is told in `fault`."""
+        try:
+            self.reader.scan_all()
+        except (OSError, NewerFormat) as error:
+            self.fault = str(error)
+
+
+class Receipt:
+    """What became of one run: the server's own account of it, and what is still here.
+
+    `is_intact` says that the server lost nothing, doubled nothing, and that nothing is waiting here.
+    """
+
+    def __init__(self, run_id: str, project: str) -> None:
+        self.run_id, self.project = run_id, project
+        self.server: dict[str, Any] = {}
+        self.delivered = 0
+        self.waiting = 0
+        self.damaged_bytes = 0
+        self.quarantined = 0
+        self.faults: list[str] = []
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether all of the run is stored, provably."""
+        is_clean = not (self.waiting or self.faults or self.quarantined or self.damaged_bytes)
+        return is_clean and self.server.get("intact") is True
+
+    def __str__(self) -> str:
+        words = [f"run {self.run_id}:"]
+        if self.server:
+            stored, lost = self.server.get("points_stored"), self.server.get("lost")
+            words.append(f"{stored} points stored, {self.server.get('duplicates_collapsed')} resent, {lost} lost,")
+        if self.delivered:
+            words.append(f"{self.delivered} entries delivered now,")
+        if self.waiting:
+            words.append(f"{self.waiting} entries still here,")
+        if self.damaged_bytes:
+            words.append(f"{self.damaged_bytes} damaged bytes set aside,")
+        if self.quarantined:
+            words.append(f"{self.quarantined} entries refused,")
+        words += [f"{fault}," for fault in self.faults]
+        words.append("intact" if self.is_intact else "NOT intact")
+        return " ".join(words)
+
+
+def run_folders(path: str, disk: Disk | None = None) -> list[str]:
+    """The run folders at this path: a whole spool, one run's folder, or a file in it."""
+    disk = disk or Disk()
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isfile(path):
+        path = os.path.dirname(path)
+    if any(_FILE.fullmatch(name) for name in disk.names(path)):
+        return [path]
+    folders = []
+    for name in disk.names(path):
+        folder = f"{path}/{name}"
+        if os.path.isdir(folder) and any(_FILE.fullmatch(inner) for inner in disk.names(folder)):
+            folders.append(folder)
+    return folders
+
+
+def streams(folder: str, disk: Disk | None = None) -> list[Spooled]:
+    """The writer epochs in one run's folder."""
+    disk = disk or Disk()
+    found = {}
+    for name in disk.names(folder):
+        match = _FILE.fullmatch(name)
+        if match:
+            found[match[1], match[2]] = None
+    run = folder.rstrip("/").rpartition("/")[2]
+    return [Spooled(disk, folder, Identity(run, writer, epoch)) for writer, epoch in found]
+
+
+def sync(path: str | None = None, *, progress: Progress | None = None, give_up_s: float = _GIVE_UP_S) -> list[Receipt]:
+    """Deliver every spool at `path` (that of the settings if None) and fetch the receipt of each run.
+
+    May run any number of times, and while writers still write; spools that another process delivers are left to it.
+    """
+    settings = Settings()
+    return [
+        _sync_run(folder, settings, progress, give_up_s)
+        for folder in run_folders(settings.folder if path is None else path)
+    ]
+
+
+def connection(settings: Settings, base_url: str) -> Http:
+    """The connection for a spool that was recorded for `base_url`; what the environment names comes first."""
+    is_given = os.environ.get("ARWANDB_BASE_URL") or os.environ.get("WANDB_BASE_URL")
+    url = settings.base_url if is_given or not base_url else base_url
+    settings.base_url = url
+    return Http(url, settings.api_key)
+
+
+def _sync_run(folder: str, settings: Settings, progress: Progress | None, give_up_s: float) -> Receipt:
+    found = streams(folder)
+    receipt = Receipt(found[0].identity.run, next((one.project for one in found if one.project), settings.project))
+    http = connection(settings, next((one.base_url for one in found if one.base_url), ""))
+    for one in found:
+        lock = one.disk.open(one.reader.path(".lock"))
+        try:
+            if not lock.lock():
+                receipt.faults.append(f"writer {one.identity.writer} is delivered by another process")
+                continue
+            _sync_stream(one, receipt, settings, http, progress, give_up_s)
+        except OSError as error:
+            receipt.faults.append(f"{folder}: {error}")
+        finally:
+            lock.close()
+    receipt.server = fetch_receipt(http, receipt)
+    http.close()
+    return receipt
+
+
+def _sync_stream(
+    one: Spooled, receipt: Receipt, settings: Settings, http: Http, progress: Progress | None, give_up_s: float
+) -> None:
+    # The acknowledgements were read before the lock was ours: read them again.
+    one = Spooled(one.disk, one.folder, one.identity)
+    one.scan()
+    reader = one.reader
+    if not one.papers.registration.get("project"):
+        one.papers.registration["project"] = receipt.project
+    # A second attempt of a registration must not be told that the run is there already.
+    if one.papers.registration.get("resume") == "never":
+        one.papers.registration["resume"] = "allow"
+    start, total = reader.acked, reader.entries
+    sender = Sender(reader, one.papers, http.send, is_registered=True, has_beat=False)
+    sender.is_closing = True
+    sender.hurry()
+    last_progress, acked, tick = time.monotonic(), reader.acked, 0.0
+    while not sender.is_done and one.fault is None:
+        now = time.monotonic()
+        due = sender.step(now)
+        if reader.acked != acked:
+            acked, last_progress = reader.acked, now
+            if now >= tick or not reader.backlog:
+                tick = now + 0.2
+                _save_ack(one)
+            if progress is not None:
+                progress(one.identity.run, min(total, reader.acked - start), total)
+        if now - last_progress > give_up_s:
+            receipt.faults.append(sender.refusal or "the server cannot be reached")
+            break
+        time.sleep(min(max(0.0, due - time.monotonic()), 1.0) if not sender.is_done else 0.0)
+    _save_ack(one)
+    if one.fault is not None:
+        receipt.faults.append(one.fault)
+    receipt.delivered += reader.acked - start
+    receipt.waiting += reader.backlog
+    receipt.damaged_bytes += reader.damaged_bytes
+    receipt.quarantined += reader.quarantined
+
+
+def _save_ack(one: Spooled) -> None:
+    papers_.save(one.disk, one.reader.path(".ack"), {"next_seq": one.reader.acked}, is_synced=False)
+
+
+def fetch_receipt(http: Http, receipt: Receipt) -> dict[str, Any]:
+    """The server's account of a run; empty, with a fault noted, if it has none."""
+    try:
+        response = http.send(Request("GET", f"/v1/runs/{receipt.run_id}/integrity"))
+    except OSError as error:
+        receipt.faults.append(f"no receipt: {error}")
+        return {}
+    document = response.json()
+    if response.status != 200 or document.get("run_id") != receipt.run_id:
+        receipt.faults.append(f"no receipt: the server answers {response.status}")
+        return {}
+    return document
+
+
+def waiting(path: str) -> Iterator[tuple[str, list[Spooled]]]:
+    """Each run folder at `path` with its scanned streams."""
+    for folder in run_folders(path):
+        found = streams(folder)
+        for one in found:
+            one.scan()
+        yield folder, found

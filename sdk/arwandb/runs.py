@@ -1,0 +1,414 @@
+"""A run, as training code sees it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from . import life, notice
+from .buffer import Buffer
+from .documents import Document, Summary, as_mapping, plain
+from .engine import Engine, loading
+from .papers import Papers
+from .records import Identity
+from .settings import Settings, UsageError
+from .values import settle, whole_step
+
+_now = time.time
+# Types whose values cannot change behind our back: they are kept as they are and looked at later, off the training
+# thread. Scalars of numpy join them when they are first seen.
+_LASTING: set[type] = {float, int, bool}
+_STATUS = {
+    "finished": "finished", "success": "finished", "completed": "finished",
+    "failed": "failed", "failure": "failed", "crashed": "failed", "error": "failed",
+    "killed": "killed", "aborted": "killed", "canceled": "killed", "cancelled": "killed",
+}  # fmt: skip
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """A fresh id that sorts by time: 10 characters of milliseconds, 13 that are random."""
+    moment, chance = int(_now() * 1000), int.from_bytes(os.urandom(9), "big")
+    digits = [_ALPHABET[(moment >> shift) & 31] for shift in range(45, -1, -5)]
+    digits += [_ALPHABET[(chance >> shift) & 31] for shift in range(60, -1, -5)]
+    return f"{prefix}_{''.join(digits)}"
+
+
+class Run:
+    """One run. `log` costs the training loop about a microsecond; everything else happens on other threads."""
+
+    def __init__(self, settings: Settings, config: Any = None) -> None:
+        self.settings = settings
+        self.id = settings.run_id or new_id("run")
+        self.project = settings.project
+        self.writer_id = settings.writer_id or new_id("w")
+        self.started_at = _now()
+        self._lock = threading.RLock()
+        self._partial: dict[str, Any] | None = None
+        self._finished = False
+        self._late = 0
+        self._pid = os.getpid()
+        self._engine: Engine | None = None
+        self._buffer = Buffer()
+        self._system: Any = None
+        items = as_mapping(config)
+        self.config = Document(self._tell_config, items)
+        self.summary = Summary(self._tell_summary, self._last_values)
+        self._papers = Papers(self._registration(plain(items)), base_url=settings.base_url)
+        if settings.mode == "disabled":
+            self._finished = True
+            self._buffer.room = 0
+        else:
+            self._start(describe=True)
+
+    # Logging.
+
+    def log(
+        self, metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
+    ) -> None:
+        """Log values of metrics, at `step` or the one after the greatest so far. Memory only; never raises."""
+        try:
+            if type(metrics) is dict and commit is None and (step is None or type(step) is int):
+                for value in metrics.values():
+                    if type(value) not in _LASTING:
+                        break
+                else:
+                    buffer = self._buffer
+                    if len(buffer.queue) < buffer.room and (step is None or 0 <= step < 9007199254740992):
+                        buffer.queue.append((metrics.copy(), step, _now()))
+                        return
+            self._log_with_care(metrics, step, commit)
+        except Exception as error:  # noqa: BLE001 - whatever was given, training goes on
+            notice.once("log", f"log() could not take what it was given: {type(error).__name__}: {error}")
+
+    def _log_with_care(self, metrics: Any, step: Any, commit: bool | None) -> None:
+        """The rest of what `log` can meet: nested or foreign values, strange steps, a full buffer, a forked child."""
+        if self._finished:
+            self._note_late()
+            return
+        if not isinstance(metrics, Mapping):
+            notice.once("mapping", f"log() takes a mapping of names to numbers, not {type(metrics).__name__}")
+            return
+        if self._engine is None:
+            self._start_in_child()
+        now = _now()
+        for value in metrics.values():
+            _remember_lasting(value)
+        flat = settle(metrics)
+        self._note_foreign(metrics)
+        with self._lock:
+            if self._partial is not None:
+                flat, self._partial = {**self._partial, **flat}, None
+                self._buffer.room = abs(self._buffer.room)
+            if commit is False and step is None:
+                # Kept until the next call; a room that no queue fits into brings that call here.
+                self._partial = flat
+                self._buffer.room = -abs(self._buffer.room)
+                return
+        if step is not None:
+            whole = whole_step(step)
+            if whole is None or whole != step:
+                notice.once("step", f"steps are whole numbers from 0 to 2^53-1; {step!r} is logged at step {whole}")
+            step = whole
+        if self._buffer.make_room():
+            self._buffer.queue.append((flat, step, now))
+        else:
+            self._buffer.dropped += len(flat)
+            notice.once(
+                "memory",
+                "points come faster than they can be written and memory for them is full: new ones are dropped and counted",
+            )
+
+    def _note_foreign(self, metrics: Mapping[str, Any]) -> None:
+        for name, value in metrics.items():
+            if getattr(value, "is_not_recorded", False):
+                notice.once(
+                    type(value).__name__,
+                    f"{type(value).__name__} is not recorded, only numbers are ({name!r}; said once)",
+                )
+
+    def _note_late(self) -> None:
+        if self.settings.mode != "disabled":
+            self._late += 1
+            notice.once("late", "log() was called after finish(); such points are not recorded")
+
+    # Its parts.
+
+    def _registration(self, config: dict[str, Any]) -> dict[str, Any]:
+        settings = self.settings
+        body = {
+            "project": self.project, "id": self.id, "name": settings.name, "config": config, "tags": settings.tags,
+            "group": settings.group, "job_type": settings.job_type, "notes": settings.notes, "resume": settings.resume,
+            "host": _host(), "started_at": _rfc3339(self.started_at),
+        }  # fmt: skip
+        return {name: value for name, value in body.items() if value not in (None, [], {})}
+
+    def _start(self, *, describe: bool = False, next_step: int = 0) -> None:
+        """Start the machinery of this process: a writer epoch of its own."""
+        identity = Identity(self.id, self.writer_id, os.urandom(16).hex())
+        self._engine = Engine(
+            self.settings, identity, self._papers, next_step=next_step, describe=self._describe if describe else None
+        )
+        self._buffer = self._engine.buffer
+        self._engine.start()
+        if describe and self.settings.has_system_metrics:
+            from .system import Sampler
+
+            self._system = Sampler(self._buffer.queue, self.settings.system_interval)
+            self._system.start()
+
+    def _describe(self) -> None:
+        """Note which code runs, as far as git can say. On a thread of its own, before the run is registered."""
+
+    def _tell_config(self, changes: dict[str, Any]) -> None:
+        if not self._finished:
+            self._papers.update_config(changes)
+
+    def _tell_summary(self, changes: dict[str, Any]) -> None:
+        if not self._finished:
+            self._papers.update_summary(changes)
+
+    def _last_values(self) -> dict[str, Any]:
+        if self._engine is not None and not self._finished and self._buffer.queue:
+            self._engine.settle(0.5)
+        return dict(self._buffer.encoder.last)
+
+    # What one may ask.
+
+    @property
+    def url(self) -> str:
+        """The page of this run."""
+        from urllib.parse import quote
+
+        given = self._server_run().get("url")
+        return str(given) if given else f"{self.settings.base_url}/p/{quote(self.project)}/runs/{self.id}"
+
+    @property
+    def name(self) -> str:
+        """The name of the run; the server makes one up if none was given."""
+        return str(self._server_run().get("name") or self.settings.name or self.id)
+
+    @property
+    def step(self) -> int:
+        """The step that the next `log()` without one will take, as far as the background has come."""
+        if self._engine is not None and not self._finished and self._buffer.queue:
+            self._engine.settle(0.5)
+        return self._buffer.encoder.next_step
+
+    @property
+    def dir(self) -> str:
+        """The folder of the spool."""
+        return self._engine.folder if self._engine is not None else self.settings.folder
+
+    def _server_run(self) -> dict[str, Any]:
+        sender = self._engine.sender if self._engine is not None else None
+        return sender.run if sender is not None else {}
+
+    def status(self) -> dict[str, Any]:
+        """How far the points of this process are on their way, in entries (`log()` calls) of each level of safety.
+
+        `logged` are in memory at least, `spooled` survive a kill, `synced` a power cut, `stored` the loss of this machine.
+        """
+        engine = self._engine
+        if engine is None:
+            return {"mode": self.settings.mode, "logged": 0, "spooled": 0, "synced": 0, "stored": 0}
+        spool = engine.spool
+        return {
+            "mode": self.settings.mode, "folder": engine.folder,
+            "logged": spool.next_seq + len(self._buffer.queue), "spooled": max(spool.spooled_seq, spool.acked),
+            "synced": max(spool.synced_seq, spool.acked), "stored": spool.acked, "points": spool.points,
+            "skipped": self._buffer.encoder.skipped, "dropped": spool.dropped + self._buffer.dropped,
+            "quarantined": spool.quarantined, "registered": bool(engine.sender and engine.sender.is_registered),
+        }  # fmt: skip
+
+    # Its end.
+
+    def finish(
+        self,
+        status: Any = "finished",
+        timeout: float | None = None,
+        *,
+        exit_code: int | None = None,
+        quiet: bool | None = None,
+    ) -> None:
+        """Deliver what is left, at most `timeout` seconds long, and end the run. What remains stays in the spool."""
+        if isinstance(status, int):  # W&B's finish(exit_code)
+            status, exit_code = "finished", int(status)
+        elif status is None:
+            status = "finished"
+        word = "failed" if exit_code else _STATUS.get(str(status).lower(), "")
+        if not word:
+            notice.once("status", f"a run ends as finished, failed or killed, not {status!r}; noted as finished")
+            word = "finished"
+        with self._lock:
+            if self._finished:
+                return
+            if self._partial is not None:
+                self.log({}, commit=True)
+            self._finished = True
+            self._buffer.room = 0
+            engine = self._engine
+        life.forget(self)
+        if engine is None:
+            return
+        if self._system is not None:
+            self._system.stop()
+        end: dict[str, Any] | None = {"status": word, "summary": self._papers.summary}
+        if exit_code is not None and end is not None:
+            end["exit_code"] = exit_code
+        if os.getpid() != self._pid:
+            end = None  # a forked child delivers its points; the run is its parent's to end
+        seconds = self.settings.finish_timeout if timeout is None else max(0.0, float(timeout))
+        is_delivered = engine.close(end, seconds)
+        if not quiet:
+            self._report(engine, is_delivered=is_delivered)
+
+    def _report(self, engine: Engine, *, is_delivered: bool) -> None:
+        spool = engine.spool
+        if spool.dropped or self._buffer.dropped:
+            notice.say(f"run {self.id}: {spool.dropped + self._buffer.dropped} points were dropped for lack of memory")
+        if is_delivered:
+            return
+        if self.settings.mode == "offline":
+            notice.say(
+                f"run {self.id} is recorded in {engine.folder}; deliver it with: python -m arwandb sync {engine.folder}"
+            )
+        else:
+            notice.say(
+                f"run {self.id}: {spool.backlog} of {spool.next_seq} entries are not delivered yet; they are kept. "
+                f"Deliver them with: python -m arwandb sync {engine.folder}"
+            )
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or kind is SystemExit:
+            self.finish()
+        else:
+            self.finish("killed" if kind is KeyboardInterrupt else "failed")
+
+    # Life in a forked child.
+
+    def after_fork(self) -> None:
+        """In the child: nothing of the parent's machinery is used, its locks may be held by threads that are not here."""
+        inherited, self._engine = self._engine, None
+        if inherited is not None:
+            inherited.abandon()
+        self._lock = threading.RLock()
+        self._system = None
+        self._papers = Papers({**self._papers.registration, "resume": "allow"}, base_url=self.settings.base_url)
+        buffer, self._buffer = self._buffer, Buffer()
+        self._buffer.encoder.next_step = buffer.encoder.next_step
+        self._buffer.room = 0  # the first log() comes to _start_in_child
+
+    def _start_in_child(self) -> None:
+        with self._lock:
+            if self._engine is None:
+                self._start(next_step=self._buffer.encoder.next_step)
+                life.remember(self)
+
+    # What W&B scripts call.
+
+    @property
+    def entity(self) -> str:
+        return ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.project}/{self.id}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(self.settings.tags)
+
+    @property
+    def notes(self) -> str | None:
+        return self.settings.notes
+
+    @property
+    def group(self) -> str | None:
+        return self.settings.group
+
+    @property
+    def job_type(self) -> str | None:
+        return self.settings.job_type
+
+    @property
+    def disabled(self) -> bool:
+        return self.settings.mode == "disabled"
+
+    @property
+    def offline(self) -> bool:
+        return self.settings.mode == "offline"
+
+    def get_url(self) -> str:
+        return self.url
+
+    def project_name(self) -> str:
+        return self.project
+
+    def watch(self, *_: Any, **__: Any) -> None:
+        notice.once("watch", "watch() is not recorded: gradients and graphs are not kept")
+
+    def unwatch(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def define_metric(self, *_: Any, **__: Any) -> None:
+        notice.once("define_metric", "define_metric() is not recorded: charts are drawn over step or time")
+
+    def save(self, *_: Any, **__: Any) -> list[str]:
+        notice.once("save", "save() is not recorded: files are not uploaded with a run")
+        return []
+
+    def log_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
+        notice.once("log_artifact", "log_artifact() is not recorded")
+        return artifact
+
+    def use_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
+        notice.once("use_artifact", "use_artifact() is not recorded")
+        return artifact
+
+    def log_code(self, *_: Any, **__: Any) -> None:
+        notice.once("log_code", "log_code() is not recorded")
+
+    def alert(self, title: str = "", text: str = "", **_: Any) -> None:
+        notice.say(f"alert: {title}: {text}")
+
+    def mark_preempting(self) -> None:
+        pass
+
+
+def _remember_lasting(value: Any) -> None:
+    kind = type(value)
+    if (
+        kind not in _LASTING
+        and kind.__module__ == "numpy"
+        and hasattr(kind, "dtype")
+        and not hasattr(kind, "__setitem__")
+    ):
+        if (len(_LASTING) < 64 and isinstance(value, (int, float))) or kind.__name__.startswith(
+            ("float", "int", "uint", "bool")
+        ):
+            _LASTING.add(kind)
+
+
+def _host() -> dict[str, Any]:
+    names = os.uname() if hasattr(os, "uname") else None
+    import sys
+
+    host: dict[str, Any] = {"python": sys.version.split()[0], "pid": os.getpid(), "cpus": os.cpu_count()}
+    if names is not None:
+        host.update(hostname=names.nodename, os=names.sysname, release=names.release, machine=names.machine)
+    return host
+
+
+def _rfc3339(moment: float) -> str:
+    whole = int(moment)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((moment - whole) * 1e6):06d}Z"
+
+
+__all__ = ["Run", "UsageError", "loading", "new_id"]
