@@ -1,11 +1,18 @@
-"""The metric store: what was logged, once each, provably."""
+"""The metric store: what was logged, stored once each, quick to read, and provable.
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+A batch goes into the durability ledger as columns, in one row, and can be read at once (level 0). Every so often the
+points move into chunks, one metric each (level 1). The receipt compares what the ledger acknowledged with what the
+chunks and batches hold. Nobody outside knows the tables.
 
-from sqlalchemy.orm import Session
+All functions take a session and never commit; `export` and `columns` take the database and read by themselves.
+"""
 
-from arwx.db import Database
+from arwx.points import _tables as _tables  # the tables belong to the metadata once this is imported
+from arwx.points._append import append, compact, finish
+from arwx.points._history import columns, export, history
+from arwx.points._receipt import receipt
+from arwx.points._series import series
+from arwx.points._stream import create, erase, last_seen, live
 from arwx.points._types import (
     Appended,
     Batch,
@@ -34,39 +41,16 @@ __all__ = [
     "RunKey",
     "Series",
     "WriterReceipt",
+    "append",
+    "columns",
+    "compact",
+    "create",
+    "erase",
+    "export",
+    "finish",
+    "history",
+    "last_seen",
+    "live",
+    "receipt",
+    "series",
 ]
-
-
-def create(db: Session, key: RunKey, now: datetime) -> None: ...
-def append(db: Session, key: RunKey, batch: Batch, now: datetime) -> Appended: ...
-def finish(db: Session, key: RunKey, expected: list[Expected]) -> None: ...
-def live(db: Session, org_id: int, run_ids: Sequence[str]) -> dict[str, Live]: ...
-def last_seen(db: Session, org_id: int, run_ids: Sequence[str]) -> dict[str, datetime]: ...
-def history(
-    db: Session,
-    key: RunKey,
-    *,
-    keys: list[str] | None = None,
-    min_step: int | None = None,
-    max_step: int | None = None,
-    limit: int,
-    after: str | None = None,
-) -> HistoryPage: ...
-def export(
-    database: Database, key: RunKey, *, keys: list[str] | None = None, min_step: int | None = None, max_step: int | None = None
-) -> Iterator[list[HistoryEntry]]: ...
-def columns(database: Database, key: RunKey, keys: list[str] | None = None) -> list[str]: ...
-def series(
-    db: Session,
-    runs: Sequence[RunKey],
-    metrics: str | Sequence[str],
-    *,
-    x: str = "step",
-    samples: int = 500,
-    since_step: int | None = None,
-    min_step: int | None = None,
-    max_step: int | None = None,
-) -> dict[str, list[Series]]: ...
-def receipt(db: Session, key: RunKey) -> Receipt: ...
-def compact(db: Session, key: RunKey) -> None: ...
-def erase(db: Session, key: RunKey) -> None: ...

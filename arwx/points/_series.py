@@ -1,0 +1,293 @@
+"""Series for charts: chunks narrower than a pixel are never decoded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from arwx.points import _chunk, _pick, _read
+from arwx.points._chunk import BLOCK, BLOCK_POINTS, Points
+from arwx.points._codec import Corrupt
+from arwx.points._tables import chunks, streams
+from arwx.points._types import LAST_STEP, Floats, Ints, RunKey, Series
+
+_Where = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Chunk:
+    number: int
+    count: int
+    first_step: int
+    last_step: int
+    brief: bytes
+
+
+@dataclass(slots=True)
+class _Line:
+    """One series on its way: what there is of it, and what must be read more closely."""
+
+    run_id: str
+    key: str
+    chunks: list[_Chunk] = field(default_factory=list)
+    pending: Points | None = None
+    # Chunks that stand for themselves: none of their points meets a point from elsewhere or lies outside the range.
+    clean: list[_Chunk] = field(default_factory=list)
+    level: str = "payload"
+    payloads: dict[int, bytes] = field(default_factory=dict)
+    blocks: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    x: str
+    samples: int
+    low: int
+    high: int
+
+    @property
+    def by_time(self) -> bool:
+        return self.x != "step"
+
+
+def series(
+    db: Session,
+    runs: Sequence[RunKey],
+    metrics: str | Sequence[str],
+    *,
+    x: str = "step",
+    samples: int = 500,
+    since_step: int | None = None,
+    min_step: int | None = None,
+    max_step: int | None = None,
+) -> dict[str, list[Series]]:
+    """The series of each metric, one for each run that has points of it in the range, in the order of the runs.
+
+    `x` is `step`, `time` (Unix seconds) or `relative` (seconds since the first point of the run). `since_step` is
+    exclusive, `min_step` and `max_step` are inclusive. Of several points at one step the newest is drawn. The first,
+    last, smallest and largest point are always there (with two or three samples: the first and last point, and the
+    others in `lows` and `highs`); no more points than samples give them all. The runs are of one organization.
+    """
+    names = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
+    low = max(min_step or 0, 0 if since_step is None else since_step + 1)
+    view = _View(x, samples, low, LAST_STEP if max_step is None else max_step)
+    run_ids = [key.run_id for key in runs]
+    if not run_ids or not names:
+        return {name: [] for name in names}
+    org_id = runs[0].org_id
+    lines = _lines(db, org_id, run_ids, names, view)
+    for line in lines.values():
+        _plan(line, view)
+    _fetch(db, org_id, list(lines.values()))
+    origins = _origins(db, org_id, run_ids) if x == "relative" else {}
+    found: dict[str, list[Series]] = {name: [] for name in names}
+    for name in names:
+        for run_id in dict.fromkeys(run_ids):
+            line = lines.get((run_id, name))
+            drawn = _draw(line, view, origins.get(run_id, 0.0)) if line else None
+            if drawn:
+                found[name].append(drawn)
+    return found
+
+
+def _lines(db: Session, org_id: int, run_ids: list[str], names: list[str], view: _View) -> dict[_Where, _Line]:
+    query = (
+        select(
+            chunks.c.run_id,
+            chunks.c.key,
+            chunks.c.number,
+            chunks.c.count,
+            chunks.c.first_step,
+            chunks.c.last_step,
+            chunks.c.brief,
+        )
+        .where(
+            chunks.c.org_id == org_id,
+            chunks.c.run_id.in_(run_ids),
+            chunks.c.key.in_(names),
+            chunks.c.last_step >= view.low,
+            chunks.c.first_step <= view.high,
+        )
+        .order_by(chunks.c.first_step, chunks.c.number)
+    )
+    lines: dict[_Where, _Line] = {}
+    for run_id, key, *rest in db.connection().execute(query):
+        lines.setdefault((run_id, key), _Line(run_id, key)).chunks.append(_Chunk(*rest))
+    wanted = set(names)
+    for where, points in _read.pending(db, org_id, run_ids, wanted.__contains__).items():
+        start, end = np.searchsorted(points.steps, (view.low, view.high + 1))
+        if start < end:
+            lines.setdefault(where, _Line(*where)).pending = points[start:end]
+    return lines
+
+
+def _plan(line: _Line, view: _View) -> None:
+    """Decide how closely the chunks must be looked at."""
+    most = sum(-(-chunk.count // BLOCK_POINTS) for chunk in line.chunks)
+    if most < view.samples:
+        return
+    clean = _clean(line, view)
+    if len(clean) >= view.samples:
+        line.clean, line.level = clean, "brief"
+    elif sum(-(-chunk.count // BLOCK_POINTS) for chunk in clean) >= view.samples:
+        line.clean, line.level = clean, "blocks"
+
+
+def _clean(line: _Line, view: _View) -> list[_Chunk]:
+    reach = -1
+    clean: list[_Chunk] = []
+    touched = None
+    if line.pending is not None:
+        touched = (int(line.pending.steps[0]), int(line.pending.steps[-1]))
+    for chunk, following in zip(line.chunks, [*line.chunks[1:], None], strict=True):
+        is_apart = chunk.first_step > reach and (following is None or chunk.last_step < following.first_step)
+        reach = max(reach, chunk.last_step)
+        is_whole = view.low <= chunk.first_step and chunk.last_step <= view.high
+        is_free = touched is None or chunk.last_step < touched[0] or chunk.first_step > touched[1]
+        if is_apart and is_whole and is_free:
+            clean.append(chunk)
+    if view.by_time and clean:
+        briefs = _joined([chunk.brief for chunk in clean])
+        if not briefs["is_timely"].all() or (briefs["first_ts"][1:] < briefs["last_ts"][:-1]).any():
+            return []
+    return clean
+
+
+def _fetch(db: Session, org_id: int, lines: list[_Line]) -> None:
+    """Read what the plan asks for: payloads of the chunks that are decoded, blocks of others."""
+    by_run: dict[str, list[_Line]] = {}
+    for line in lines:
+        by_run.setdefault(line.run_id, []).append(line)
+    wanted: list[tuple[list[str], list[_Line], list[int] | None]] = []
+    if not lines:
+        return
+    if all(line.level == "payload" for line in lines):
+        wanted = [(list(by_run), lines, None)]
+    else:
+        wanted = [([run_id], some, _to_decode(some)) for run_id, some in by_run.items()]
+    by_place = {(line.run_id, line.key): line for line in lines}
+    for run_ids, some, numbers in wanted:
+        where = [
+            chunks.c.org_id == org_id,
+            chunks.c.run_id.in_(run_ids),
+            chunks.c.key.in_(list({line.key for line in some})),
+        ]
+        if numbers is not None:
+            where.append(chunks.c.number.in_(numbers))
+        if numbers != []:
+            query = select(chunks.c.run_id, chunks.c.key, chunks.c.number, chunks.c.payload).where(*where)
+            for run_id, key, number, payload in db.connection().execute(query):
+                if (run_id, key) in by_place:
+                    by_place[run_id, key].payloads[number] = payload
+        coarse = [line.key for line in some if line.level == "blocks"]
+        if coarse:
+            query = select(chunks.c.run_id, chunks.c.key, chunks.c.number, chunks.c.blocks).where(
+                *where[:2], chunks.c.key.in_(coarse)
+            )
+            for run_id, key, number, stored in db.connection().execute(query):
+                by_place[run_id, key].blocks[number] = stored
+
+
+def _to_decode(lines: list[_Line]) -> list[int]:
+    """Numbers of the chunks that are not clean. They are few: clean chunks are the rule where there are many."""
+    found = []
+    for line in lines:
+        clean = {chunk.number for chunk in line.clean}
+        found += [chunk.number for chunk in line.chunks if chunk.number not in clean]
+    return found
+
+
+def _origins(db: Session, org_id: int, run_ids: list[str]) -> dict[str, float]:
+    query = select(streams.c.run_id, streams.c.first_ts).where(
+        streams.c.org_id == org_id, streams.c.run_id.in_(run_ids)
+    )
+    return {run_id: first_ts or 0.0 for run_id, first_ts in db.execute(query)}
+
+
+def _draw(line: _Line, view: _View, origin: float) -> Series | None:
+    if line.level == "payload":
+        steps, ts, values = _points(line, view)
+        if not len(steps):
+            return None
+        if view.by_time:
+            if (ts[1:] < ts[:-1]).any():
+                order = np.argsort(ts, kind="stable")
+                steps, ts, values = steps[order], ts[order], values[order]
+            xs = ts - origin
+        else:
+            xs = steps.astype(np.float64)
+        return Series(line.run_id, len(steps), *_pick.points(steps, xs, values, view.samples))
+    parts = _blocks(line, view)
+    drawing = _pick.blocks(parts, view.samples, by_time=view.by_time, origin=origin)
+    return Series(line.run_id, int(parts["count"].sum()), *drawing)
+
+
+def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
+    """The drawn points in the range, by step. Without need the ts are not decoded and come back empty."""
+    reach = -1
+    is_apart = True
+    for chunk in line.chunks:
+        is_apart &= chunk.first_step > reach
+        reach = max(reach, chunk.last_step)
+    if line.pending is not None:
+        is_apart &= bool(line.pending.steps[0] > reach)
+    payloads = [line.payloads[chunk.number] for chunk in line.chunks if chunk.number in line.payloads]
+    if is_apart and not view.by_time:
+        parts = []
+        for payload in payloads:
+            try:
+                parts.append(_chunk.decode_drawing(payload))
+            except Corrupt:
+                continue
+        if line.pending is not None:
+            parts.append((line.pending.steps, line.pending.values))
+        if not parts:
+            return np.empty(0, np.int64), np.empty(0), np.empty(0)
+        steps = np.concatenate([steps for steps, _ in parts])
+        values = np.concatenate([values for _, values in parts])
+        ts = np.empty(0)
+    else:
+        found = _read.decoded(payloads) + ([line.pending] if line.pending is not None else [])
+        if not found:
+            return np.empty(0, np.int64), np.empty(0), np.empty(0)
+        points = _chunk.join(found)
+        points = points if is_apart else points.in_order()
+        steps, ts, values = points.steps, points.ts, points.values
+    start, end = np.searchsorted(steps, (view.low, view.high + 1))
+    steps, values, ts = steps[start:end], values[start:end], ts[start:end]
+    keep = _chunk.drawn(steps)
+    if not keep.all():
+        steps, values, ts = steps[keep], values[keep], ts[keep] if len(ts) else ts
+    return steps, ts, values
+
+
+def _blocks(line: _Line, view: _View) -> npt.NDArray[Any]:
+    """The series as blocks: those of clean chunks as they are stored, all other points one by one."""
+    if line.level == "brief":
+        parts = [_joined([chunk.brief for chunk in line.clean])]
+    else:
+        parts = [_joined([line.blocks[chunk.number] for chunk in line.clean])]
+    clean = {chunk.number for chunk in line.clean}
+    rest = _read.decoded(
+        line.payloads[chunk.number]
+        for chunk in line.chunks
+        if chunk.number not in clean and chunk.number in line.payloads
+    )
+    if line.pending is not None:
+        rest.append(line.pending)
+    if rest:
+        points = _chunk.join(rest).in_order()
+        start, end = np.searchsorted(points.steps, (view.low, view.high + 1))
+        points = points[start:end]
+        parts.append(_chunk.singles(points[_chunk.drawn(points.steps)]))
+    found = np.concatenate(parts)
+    axis = found["last_ts"] if view.by_time else found["last_step"]
+    return found if (axis[1:] >= axis[:-1]).all() else found[np.argsort(axis, kind="stable")]
+
+
+def _joined(stored: list[bytes]) -> npt.NDArray[Any]:
+    return np.frombuffer(b"".join(stored), BLOCK)
