@@ -118,10 +118,10 @@ def lines() -> Iterator[bytes]:
     rest = b""
     for piece in pieces(None):
         whole, newline, rest = (rest + piece).rpartition(b"\n")
-        if newline:
-            yield from filter(None, whole.split(b"\n"))
-        if len(rest) > MAX_LINE_BYTES:
+        found = whole.split(b"\n") if newline else []
+        if len(whole) + len(rest) > MAX_LINE_BYTES and max(map(len, [*found, rest])) > MAX_LINE_BYTES:
             raise TooLarge(f"A line is over the limit of {MAX_LINE_BYTES // 2**20} MiB.", limit=MAX_LINE_BYTES)
+        yield from filter(None, found)
     if rest:
         yield rest
 
