@@ -42,8 +42,8 @@ def on_starting(server: Any) -> None:
         raise SystemExit(trouble)
 
 
-def post_fork(server: Any, worker: Any) -> None:
-    """A worker opens connections of its own."""
+def post_worker_init(worker: Any) -> None:
+    """A worker opens connections of its own, and writes its log where the host collects it."""
     from arwx import web
 
     web.log_to_stdout()
