@@ -82,12 +82,12 @@ def conditional(response: Response) -> Response:
 
 
 def log_to_stdout() -> None:
-    """One JSON object a line on standard output, for hosts that collect it."""
+    """One JSON object a line on standard output, for hosts that collect it. At a terminal, only what went wrong."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_JsonLines())
     root = logging.getLogger("arwx")
     root.handlers = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING if sys.stdout.isatty() else logging.INFO)
     root.propagate = False
 
 

@@ -44,10 +44,12 @@ def main() -> int:
         text=True,
     ).stdout.strip()
 
-    server = subprocess.Popen([ARWX, "serve"], env=environment, cwd=ROOT)
+    with (demo / "server.log").open("ab") as log:
+        server = subprocess.Popen([ARWX, "serve"], env=environment, cwd=ROOT, stdout=log)
     try:
         wait_until_ready(base_url, server)
         print(f"\n  Open {base_url}/p/char-lm and log in as {EMAIL} with the password {password}\n", flush=True)
+        set_goal(base_url, key)
         install_sdk(base_url, demo / "site")
         train(base_url, key, demo)
         print(f"\n  Both runs are in. {base_url}/p/char-lm shows them; Ctrl-C stops the server.\n", flush=True)
@@ -82,6 +84,14 @@ def wait_until_ready(base_url: str, server: subprocess.Popen[bytes]) -> None:
                 sys.exit(server.returncode)
             time.sleep(0.1)
     sys.exit(f"The server does not answer on {base_url}.")
+
+
+def set_goal(base_url: str, key: str) -> None:
+    """What the project is after: it makes the metric the first chart."""
+    goal = {"name": "char-lm", "objective_metric": "val_bpb", "lower_is_better": True, "target": 2.2}
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{base_url}/v1/projects", json.dumps(goal).encode(), headers)
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 def install_sdk(base_url: str, site: Path) -> None:
