@@ -15,7 +15,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Whole: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
-_BAND_POINTS = 2000  # of all bands of a chart together: a band is a hint and must not outweigh the lines
+_MANY = 10  # above so many runs, one band around all of them says more than one for each
+_BAND_POINTS = 160
 _LABEL_GAP_PX = 14
 _LABELS_AT_MOST = 8
 _DOTS_AT_MOST = 24
@@ -92,19 +93,24 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The last value of a run, beside the end of its line; `y` in pixels from the top."""
+    """The last value of a run, beside the end of its line: x in percent of the width, y in pixels from the top."""
 
     run_id: str
+    x: float
     y: float
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that a template needs. Bounds are of the drawn data: `x_low` and `x_high` span the width."""
+    """All that a template needs. Bounds are of the drawn data: `x_low` and `x_high` span the width.
+
+    `band` goes around all lines together, where they are too many for a band each.
+    """
 
     size: Size
     box: str
+    band: str
     lines: tuple[Line, ...]
     ends: tuple[End, ...]
     x_ticks: tuple[Mark, ...]
@@ -150,8 +156,7 @@ def draw(chart: Chart, size: Size = DEFAULT_SIZE, *, is_log: bool = False) -> Dr
     says how many. A point without neighbours is a dot. Paths are whole numbers, relative, in a box that is
     stretched over the plotting area, so that one path serves every width.
     """
-    many = len(chart.series) > 10
-    x_unit, y_unit = (1, 4) if many else (2, 10)
+    x_unit, y_unit = (1, 4) if len(chart.series) > _MANY else (2, 10)
     x_unit, y_unit = min(x_unit, _REACH // size.width), min(y_unit, _REACH // size.height)
     drawn: list[tuple[Series, Bools]] = []
     left_out = 0
@@ -164,19 +169,22 @@ def draw(chart: Chart, size: Size = DEFAULT_SIZE, *, is_log: bool = False) -> Dr
         if keep.any():
             drawn.append((series, keep))
     if not drawn:
-        return Drawing(size, _box(size, x_unit, y_unit), (), (), (), (), 0.0, 0.0, 0.0, 0.0, left_out)
+        return Drawing(size, _box(size, x_unit, y_unit), "", (), (), (), (), 0.0, 0.0, 0.0, 0.0, left_out)
 
     x_low, x_high = _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
     y_low, y_high = _roomy(*_bounds([_reach(s, keep, is_log=is_log) for s, keep in drawn]), is_log=is_log)
     x = _Scale(x_low, x_high, size.width * x_unit)
     y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=is_log)
-    band_points = max(24, _BAND_POINTS // len(drawn))
-    has_dots = len(drawn) <= 10
-    lines = tuple(_line(s, keep, x, y, y_unit, band_points, has_dots=has_dots) for s, keep in drawn)
+    is_sparse = all(np.count_nonzero(keep) <= _DOTS_AT_MOST for _, keep in drawn)
+    lines = tuple(
+        _line(s, keep, x, y, y_unit, has_band=len(drawn) <= _MANY, has_dots=is_sparse and len(drawn) <= _MANY)
+        for s, keep in drawn
+    )
     y_ticks = ticks.log(y_low, y_high) if is_log else ticks.linear(y_low, y_high)
     return Drawing(
         size=size,
         box=_box(size, x_unit, y_unit),
+        band=_around(drawn, x, y, y_unit) if len(drawn) > _MANY else "",
         lines=lines,
         ends=_ends(drawn, x, y, size),
         x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x_low, x_high)),
@@ -221,22 +229,23 @@ def _roomy(low: float, high: float, *, is_log: bool) -> tuple[float, float]:
     return max(low - air, -1e307), min(high + air, 1e307)
 
 
-def _line(series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, band_points: int, *, has_dots: bool) -> Line:
+def _line(series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, *, has_band: bool, has_dots: bool) -> Line:
     kept = np.flatnonzero(keep)
     xs, ys = x(series.xs[kept]), y(series.values[kept])
     columns, rows = np.rint(xs).astype(np.int64), np.rint(ys).astype(np.int64)
     # A line breaks where a point between its neighbours is left out.
     breaks = (np.flatnonzero(np.diff(kept) > 1) + 1).tolist()
-    is_sparse = has_dots and len(kept) <= _DOTS_AT_MOST
     path: list[str] = []
     dots: list[Dot] = []
     for start, end in pairwise([0, *breaks, len(kept)]):
         if end - start > 1:
             path.append(_path(columns[start:end], rows[start:end]))
-        if end - start == 1 or is_sparse:
+        if end - start == 1 or has_dots:
             dots += [_dot(xs[i] / x.length, ys[i] / y_unit) for i in range(start, end)]
-    lows, highs = _reach(series, keep, is_log=y.is_log)
-    band = _band(columns, y(lows), y(highs), y_unit, band_points)
+    band = ""
+    if has_band:
+        lows, highs = _reach(series, keep, is_log=y.is_log)
+        band = _band(columns, y(lows), y(highs), y_unit)
     return Line(series.run_id, "".join(path), band, tuple(dots))
 
 
@@ -252,12 +261,12 @@ def _path(columns: Whole, rows: Whole) -> str:
     return f"M{_TEXT[columns[0]]}{_TEXT[rows[0]]}l" + ("".join(map(_TEXT.__getitem__, moves)) or "0 0")
 
 
-def _band(columns: Whole, bottoms: Floats, tops: Floats, y_unit: int, points: int) -> str:
-    """The outline of the min–max band in at most `points` columns, or nothing where it would be thinner than a line."""
+def _band(columns: Whole, bottoms: Floats, tops: Floats, y_unit: int) -> str:
+    """The outline of a min–max band, or nothing where it would be thinner than a line."""
     if len(columns) < 2 or float((bottoms - tops).max()) < 1.5 * y_unit:
         return ""
-    if len(columns) > points:
-        starts = np.arange(0, len(columns), math.ceil(len(columns) / points))
+    if len(columns) > _BAND_POINTS:
+        starts = np.arange(0, len(columns), math.ceil(len(columns) / _BAND_POINTS))
         tops, bottoms = np.minimum.reduceat(tops, starts), np.maximum.reduceat(bottoms, starts)
         # Merged columns stand at their first point, the last one at the very end: the band is as long as the line.
         columns = np.append(columns[starts[:-1]], columns[-1])
@@ -267,6 +276,19 @@ def _band(columns: Whole, bottoms: Floats, tops: Floats, y_unit: int, points: in
     return _path(np.concatenate((columns, columns[::-1])), around) + "z"
 
 
+def _around(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, y_unit: int) -> str:
+    """One band around all series: between the lowest and the highest value of any of them in each stretch of x."""
+    tops, bottoms = np.full(_BAND_POINTS + 1, np.inf), np.full(_BAND_POINTS + 1, -np.inf)
+    for series, keep in drawn:
+        lows, highs = _reach(series, keep, is_log=y.is_log)
+        places = np.rint(x(series.xs[keep]) / x.length * _BAND_POINTS).astype(np.int64)
+        np.minimum.at(tops, places, y(highs))
+        np.maximum.at(bottoms, places, y(lows))
+    filled = np.flatnonzero(np.isfinite(tops))
+    columns = np.rint(filled * (x.length / _BAND_POINTS)).astype(np.int64)
+    return _band(columns, bottoms[filled], tops[filled], y_unit)
+
+
 def _ends(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, size: Size) -> tuple[End, ...]:
     """Labels for the lines that reach the right edge, from the top down, without those that would overlap."""
     if len(drawn) > _LABELS_AT_MOST:
@@ -274,9 +296,11 @@ def _ends(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, size: Size) -
     found = []
     for series, keep in drawn:
         last = int(np.flatnonzero(keep)[-1])
-        if x.share(float(series.xs[last])) > 0.97 or x.low == x.high:
+        is_single = x.low == x.high
+        if is_single or x.share(float(series.xs[last])) > 0.97:
             value = float(series.values[last])
-            found.append(End(series.run_id, round(y.share(value) * size.height, 1), ticks.significant(value)))
+            place = round(y.share(value) * size.height, 1)
+            found.append(End(series.run_id, 50.0 if is_single else 100.0, place, ticks.compact(value)))
     ends: list[End] = []
     for end in sorted(found, key=lambda e: (e.y, e.run_id)):
         if not ends or end.y - ends[-1].y >= _LABEL_GAP_PX:

@@ -85,7 +85,9 @@ def short(value: float, step: float) -> str:
     if decimals > 6:
         return significant(value, 8)
     text = f"{value / scale:.{decimals}f}"
-    return _sign((text.rstrip("0").rstrip(".") if "." in text else text) + suffix)
+    if suffix and "." in text:  # 1k, 1.5k, 2k; without a suffix all have the same decimals: 1.0, 1.5, 2.0
+        text = text.rstrip("0").rstrip(".")
+    return _sign(text + suffix)
 
 
 def significant(value: float, digits: int = 4) -> str:
@@ -94,12 +96,18 @@ def significant(value: float, digits: int = 4) -> str:
         return "NaN" if math.isnan(value) else "∞" if value > 0 else _sign("-∞")
     if value == int(value) and abs(value) < 1e6:
         return _sign(str(int(value)))
-    if 1e-4 <= abs(value) < 1e6:
+    if 1e-3 <= abs(value) < 1e6:
         decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
         text = f"{value:.{decimals}f}"
         return _sign(text.rstrip("0").rstrip(".") if "." in text else text)
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return _sign(f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}")
+
+
+def compact(value: float) -> str:
+    """As `significant`, with a suffix from ten thousand on: `43.25k`, `1.2M`."""
+    scale, suffix = next(((s, x) for s, x in _SUFFIXES if abs(value) >= max(s, 1e4)), (1.0, ""))
+    return significant(value / scale) + suffix
 
 
 def span(seconds: float) -> str:

@@ -96,12 +96,14 @@ def values(name: str) -> Response:
 
 
 def sections(shown: Shown, objective: str | None) -> list[Section]:
-    """The charts of a page: the objective, metrics without a prefix, prefixes by name, System last and closed."""
-    metrics = [key for key in charts.keys(shown.runs, objective) if shown.view.metrics.lower() in key.lower()]
+    """The charts of a page: the objective and metrics without a prefix, prefixes by name, System last and closed."""
+    wanted = shown.view.metrics.lower()
     grouped: dict[str, list[str]] = {}
-    for key in metrics:
+    for key in charts.keys(shown.runs, objective):
+        if wanted not in key.lower():
+            continue
         grouped.setdefault(_title(key, objective), []).append(key)
-    order = sorted(grouped, key=lambda title: (title != "Objective", title == "System", title != "", title))
+    order = sorted(grouped, key=lambda title: (title != "", title == "System", title))
     at_once = _FIGURES_IN_PAGE
     if shown.runs:
         at_once = max(1, min(at_once, _SERIES_IN_PAGE // len(shown.runs)))
@@ -147,7 +149,7 @@ def _figure(shown: Shown, key: str) -> Figure:
 
 def _title(key: str, objective: str | None) -> str:
     if key == objective:
-        return "Objective"
+        return ""
     prefix, slash, _ = key.partition("/")
     return "" if not slash else "System" if prefix == "system" else prefix
 

@@ -25,6 +25,7 @@ class Column:
 
     key: str
     kind: str
+    is_numeric: bool = True
     best: float | None = None
 
 
@@ -107,14 +108,18 @@ def _reach(name: str, run_id: str) -> tuple[RunView, Project]:
 
 def _columns(listed: Sequence[RunView], project: Project) -> list[Column]:
     """The objective and a few metrics more, then the config entries in which the runs differ."""
-    metrics = charts.keys(listed, project.objective_metric, with_system=False)[:_METRIC_COLUMNS]
-    found = [Column(key, "metric", _best(listed, key, project)) for key in metrics]
+    objective = project.objective_metric
+    metrics = charts.keys(listed, objective, with_system=False)
+    # Metrics without a prefix are what people look at first.
+    metrics = sorted(metrics, key=lambda key: (key != objective, "/" in key))[:_METRIC_COLUMNS]
+    found = [Column(key, "metric", best=_best(listed, key, project)) for key in metrics]
     configs = [flat(run.config) for run in listed]
     names = dict.fromkeys(name for config in configs for name in config)
     for name in names:
-        kinds = {repr(config.get(name)) for config in configs}
-        if len(kinds) > 1 or len(listed) == 1:
-            found.append(Column(name, "config"))
+        values = [config.get(name) for config in configs]
+        if len({repr(value) for value in values}) > 1 or len(listed) == 1:
+            is_numeric = all(value is None or isinstance(value, int | float) for value in values)
+            found.append(Column(name, "config", is_numeric=is_numeric))
     return found[: len(metrics) + _CONFIG_COLUMNS]
 
 
