@@ -96,7 +96,7 @@ class Document(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(dict(self))
 
-    def update(self, *given: Any, **more: Any) -> None:  # type: ignore[override] # W&B passes allow_val_change here
+    def update(self, *given: Any, **more: Any) -> None:
         """Set several keys at once, from a mapping or a namespace."""
         more.pop("allow_val_change", None)
         changes = {**(as_mapping(given[0]) if given else {}), **more}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,10 +22,6 @@ from .spool import Spool
 WRITE_EVERY_S = 0.08
 SYNC_EVERY_S = 1.0
 _SAVE_EVERY_S = 1.0
-
-# Modules are loaded late, by our threads, under this lock. A fork waits for it: a child that inherits a half-loaded
-# module would wait for ever for the thread that was loading it.
-loading = threading.RLock()
 
 
 class Engine:
@@ -81,6 +76,8 @@ class Engine:
         except OSError as error:
             reason = error.strerror
         try:
+            import tempfile
+
             folder = f"{tempfile.mkdtemp(prefix='arwandb-')}/{self.identity.run}"
             self.disk.make_folder(folder)
             notice.once("folder", f"cannot write to {self.settings.folder} ({reason}); spooling to {folder}")
@@ -179,8 +176,7 @@ class Engine:
     def _send_forever(self) -> None:
         try:
             if self._describe is not None:
-                with loading:
-                    self._describe()
+                self._describe()
         except Exception as error:  # noqa: BLE001 - a description is welcome, not needed
             notice.once("describe", f"the code version could not be read: {error}")
         sender = self.sender

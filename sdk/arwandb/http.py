@@ -13,6 +13,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .late import loading
+
 _MAX_BODY = 8 << 20
 _MAX_LINE = 64 << 10
 
@@ -197,14 +199,17 @@ class Http:
 
     def _connect(self) -> socket.socket:
         host, port = (self._proxy[0], self._proxy[1]) if self._proxy else (self._host, self._port)
-        connection = socket.create_connection((host, port), self.timeout)
+        # As bytes, so that Python does not load its tables for international names when there is no need.
+        address: Any = (_encoded(host), port)
+        connection = socket.create_connection(address, self.timeout)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._is_tls:
                 if self._proxy:
                     self._tunnel(connection)
                 if self._tls is None:
-                    import ssl
+                    with loading:
+                        import ssl
 
                     self._tls = ssl.create_default_context()
                 connection = self._tls.wrap_socket(connection, server_hostname=self._host)
@@ -286,6 +291,13 @@ class Http:
         while source.readline() not in (b"\r\n", b"\n", b""):
             pass
         return b"".join(parts)
+
+
+def _encoded(host: str) -> bytes:
+    if host.isascii():
+        return host.encode()
+    with loading:
+        return host.encode("idna")
 
 
 def proxy_for(scheme: str, host: str, environ: Mapping[str, str]) -> tuple[str, int, str] | None:

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from . import notice
-from .engine import loading
+from .late import loading
 
 _EXIT_S = 5.0
 _TERM_S = 2.0

@@ -104,7 +104,7 @@ def run_folders(path: str, disk: Disk | None = None) -> list[str]:
 def streams(folder: str, disk: Disk | None = None) -> list[Spooled]:
     """The writer epochs in one run's folder."""
     disk = disk or Disk()
-    found = {}
+    found: dict[tuple[str, str], None] = {}
     for name in disk.names(folder):
         match = _FILE.fullmatch(name)
         if match:

@@ -11,7 +11,7 @@ from typing import Any
 from . import life, notice
 from .buffer import Buffer
 from .documents import Document, Summary, as_mapping, plain
-from .engine import Engine, loading
+from .engine import Engine
 from .papers import Papers
 from .records import Identity
 from .settings import Settings, UsageError
@@ -411,4 +411,4 @@ def _rfc3339(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)) + f".{int((moment - whole) * 1e6):06d}Z"
 
 
-__all__ = ["Run", "UsageError", "loading", "new_id"]
+__all__ = ["Run", "UsageError", "new_id"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator
-from random import Random
 from typing import Any
 
 from . import notice
 from .http import Request, Response, to_json
+from .late import loading
 from .papers import Document, Papers
 from .records import Entry
 from .stream import Stream
@@ -37,12 +39,12 @@ class Sender:
     """
 
     def __init__(
-        self, stream: Stream, papers: Papers, send: Send, *, random: Random | None = None, flush_interval: float = 1.0,
+        self, stream: Stream, papers: Papers, send: Send, *, chance: Callable[[], float] | None = None, flush_interval: float = 1.0,
         is_registered: bool = False, has_beat: bool = True,
     ) -> None:  # fmt: skip
         self.stream, self.papers = stream, papers
         self._send = send
-        self._random = random or Random()  # noqa: S311 - spreads retries, guards nothing
+        self._chance = chance or _chance
         self._flush_interval = flush_interval
         self._has_beat = has_beat
         self.is_registered = is_registered
@@ -131,7 +133,7 @@ class Sender:
         self._failures += 1
         longest = _HURRIED_PAUSE_S if self._hurry else _LONGEST_PAUSE_S
         if seconds is None:
-            seconds = self._random.uniform(0.05, min(longest, _FIRST_PAUSE_S * 2 ** min(self._failures, 10)))
+            seconds = 0.05 + self._chance() * min(longest, _FIRST_PAUSE_S * 2 ** min(self._failures, 10))
         self._paused_until = now + (min(seconds, longest) if self._hurry else seconds)
         if self._failures >= 3 or kind != "network":
             notice.once(kind, f"cannot deliver for now, points are kept in {self.stream.folder} ({reason})")
@@ -331,6 +333,11 @@ class Sender:
         return now if self.is_closing or self._hurry else now + self._flush_interval
 
 
+def _chance() -> float:
+    """A random number from 0 to 1, to spread retries. The module `random` would load four more for this."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
 def _without_gap(entries: list[Entry]) -> list[Entry]:
     """As many of the entries as have consecutive numbers."""
     for index, entry in enumerate(entries):
@@ -347,8 +354,8 @@ def _retry_after(response: Response) -> float | None:
     try:
         seconds = float(given)
     except ValueError:
-        import time
-        from email.utils import parsedate_to_datetime
+        with loading:
+            from email.utils import parsedate_to_datetime
 
         try:
             seconds = parsedate_to_datetime(given).timestamp() - time.time()

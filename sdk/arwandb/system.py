@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from .late import loading
+
 _FIRST_S = 1.0
 _GPU_TIMEOUT_S = 2.0
 _GPU_QUERY = "index,utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu"
@@ -161,8 +163,6 @@ class Machine:
     def _gpus(self, metrics: dict[str, Any], _: dict[str, float]) -> None:
         if self._gpu is None:
             return
-        from .engine import loading
-
         with loading:
             import subprocess
         answer = subprocess.run(  # noqa: S603 - the program of that name on the PATH is what is meant

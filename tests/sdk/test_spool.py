@@ -1,0 +1,281 @@
+"""The spool: its format, and what is left of it after every kind of damage."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arwandb.disk import Disk, File
+from arwandb.records import Damage, Entry, Identity, NewerFormat, body_offset, header, record, scan
+from arwandb.spool import Spool
+from arwandb.stream import SpoolReader
+
+WHO = Identity("run_1", "rank0", "ab" * 16)
+FULL = os.environ.get("ARWX_FULL") == "1"
+
+
+def entries(count: int, start: int = 0) -> list[Entry]:
+    return [(seq, 1, b'{"step":%d,"ts":1.5,"metrics":{"loss":%d.25}}' % (seq, seq)) for seq in range(start, start + count)]
+
+
+def written(given: list[Entry]) -> bytes:
+    return header(WHO) + b"".join(record(WHO, entry) for entry in given)
+
+
+def read(data: bytes, folder: Path) -> tuple[list[Entry], SpoolReader]:
+    """What the reader makes of these bytes as a spool file."""
+    path = folder / f"{WHO.stem}.000001.spool"
+    folder.mkdir(exist_ok=True)
+    path.write_bytes(data)
+    reader = SpoolReader(Disk(), str(folder), WHO, 0)
+    reader.scan_all()
+    return list(reader.iterate(0)), reader
+
+
+def scanned(data: bytes) -> tuple[list[Entry], int]:
+    """The entries of these bytes, and how many bytes are damage; together they must be all of them."""
+    found, damaged, position = [], 0, body_offset(WHO, data)
+    at = position
+    for behind, item in scan(WHO, data, position, is_end=True):
+        if isinstance(item, Damage):
+            assert (item.start, item.end) == (at, behind)
+            damaged += item.end - item.start
+        else:
+            found.append(item)
+        at = behind
+    assert at == len(data)
+    return found, damaged
+
+
+def test_a_spool_of_version_1_reads_as_it_always_did(tmp_path: Path) -> None:
+    golden = Path(__file__).parent / "golden" / "v1.spool"
+    found, reader = read(golden.read_bytes(), tmp_path)
+
+    assert found == entries(3)
+    assert written(entries(3)) == golden.read_bytes()
+    assert reader.damaged_bytes == 0
+
+
+def test_a_later_format_is_refused_and_not_guessed() -> None:
+    data = bytearray(written(entries(1)))
+    data[7] = 2
+    with pytest.raises(NewerFormat):
+        body_offset(WHO, bytes(data))
+
+
+def test_every_cut_keeps_what_is_whole(tmp_path: Path) -> None:
+    given = entries(2000 if FULL else 60)
+    data = written(given)
+    sizes = [len(record(WHO, entry)) for entry in given]
+    ends = [len(header(WHO)) + sum(sizes[: index + 1]) for index in range(len(given))]
+    for cut in range(ends[-4], len(data)):
+        found, damaged = scanned(data[:cut])
+        whole = sum(end <= cut for end in ends)
+        assert found == given[:whole]
+        assert damaged == cut - ends[whole - 1]
+
+
+def test_a_flipped_byte_costs_its_own_record_alone(tmp_path: Path) -> None:
+    given = entries(2000 if FULL else 40)
+    data = written(given)
+    offsets = [len(header(WHO))]
+    for entry in given:
+        offsets.append(offsets[-1] + len(record(WHO, entry)))
+    chosen = random.Random(4).sample(range(len(given)), 200 if FULL else 12)
+    for index in chosen:
+        for position in range(offsets[index], offsets[index + 1]):
+            for bit in (0x01, 0x80, 0xFF):
+                changed = bytearray(data)
+                changed[position] ^= bit
+                found, damaged = scanned(bytes(changed))
+                assert found == given[:index] + given[index + 1 :]
+                assert damaged == offsets[index + 1] - offsets[index]
+
+
+def test_a_damaged_header_costs_no_record(tmp_path: Path) -> None:
+    given, size = entries(5), len(header(WHO))
+    for position in range(size):
+        changed = bytearray(written(given))
+        changed[position] ^= 0x10
+        if position == 7:
+            continue  # the version: a newer format may be anything
+        found, damaged = scanned(bytes(changed))
+        assert found == given
+        assert damaged == size
+
+
+def test_zeros_garbage_and_another_runs_records_are_not_believed(tmp_path: Path) -> None:
+    given = entries(20)
+    stranger = Identity("run_2", "rank0", "cd" * 16)
+    foreign = b"".join(record(stranger, entry) for entry in entries(3, 100))
+    noise = random.Random(1).randbytes(5000)
+    first, rest = written(given[:10]), b"".join(record(WHO, entry) for entry in given[10:])
+    for dirt in (b"\0" * 4096, noise, foreign, noise + foreign + b"\xf5\xd7" * 50):
+        assert scanned(first + dirt + rest) == (given, len(dirt))
+
+
+def test_the_reader_sets_damage_aside_and_accounts_for_every_byte(tmp_path: Path) -> None:
+    given = entries(5000)
+    data = bytearray(written(given))
+    data[100_000:100_050] = b"\0" * 50
+    found, reader = read(bytes(data), tmp_path)
+    lost = set(given) - set(found)
+    assert 1 <= len(lost) <= 3
+    reader.ack(reader.next_seq)
+
+    aside = list((tmp_path / "quarantine").iterdir())
+    assert sum(path.stat().st_size for path in aside) == reader.damaged_bytes
+    assert reader.damaged_bytes + len(written(found)) == len(data)
+    assert not list(tmp_path.glob("*.spool"))
+
+
+@pytest.mark.parametrize("ack", ["good", "bad", "missing"])
+@pytest.mark.parametrize("segments", ["none", "some", "all"])
+def test_whatever_is_missing_entries_are_sent_again_and_never_skipped(tmp_path: Path, ack: str, segments: str) -> None:
+    from arwandb import papers
+    from arwandb.offline import streams
+
+    folder = tmp_path / "run_1"
+    folder.mkdir()
+    parts = [entries(10), entries(10, 10), entries(10, 20)]
+    for number, part in enumerate(parts):
+        if segments == "all" or (segments == "some" and number != 1):
+            (folder / f"{WHO.stem}.{number:06d}.spool").write_bytes(written(part))
+    papers.save(Disk(), str(folder / f"{WHO.stem}.run"), {"run": {"project": "p", "id": "run_1"}})
+    if ack != "missing":
+        papers.save(Disk(), str(folder / f"{WHO.stem}.ack"), {"next_seq": 5})
+    if ack == "bad":
+        path = folder / f"{WHO.stem}.ack"
+        path.write_bytes(path.read_bytes().replace(b"5", b"25"))
+    (one,) = streams(str(folder))
+    one.scan()
+
+    there = {"none": [], "some": parts[0] + parts[2], "all": sum(parts, [])}[segments]
+    start = 5 if ack == "good" else 0
+    assert [entry for entry in one.reader.iterate(one.reader.acked)] == [entry for entry in there if entry[0] >= start]
+
+
+class Faulty(Disk):
+    """The real disk, of which the Nth call of some verbs fails."""
+
+    def __init__(self) -> None:
+        self.fail_write: Any = lambda count: None
+        self.fail_sync: Any = lambda count: None
+        self.writes = self.syncs = 0
+
+    def create(self, path: str) -> File:
+        disk = self
+
+        class Sick(File):
+            def write(self, data: Any) -> int:
+                disk.writes += 1
+                verdict = disk.fail_write(disk.writes)
+                if isinstance(verdict, OSError):
+                    raise verdict
+                return super().write(data if verdict is None else memoryview(data)[: min(verdict, len(data))])
+
+            def sync(self) -> None:
+                disk.syncs += 1
+                verdict = disk.fail_sync(disk.syncs)
+                if verdict is not None:
+                    raise verdict
+                super().sync()
+
+        return Sick(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_EXCL)
+
+
+def fill(spool: Spool, count: int, *, each: int = 10, now: float = 0.0) -> float:
+    """Log `count` entries as the writer thread does, a second of syncing included."""
+    for start in range(spool.next_seq, spool.next_seq + count, each):
+        spool.add([entry[1:] for entry in entries(each, start)])
+        spool.commit(now)
+        now += 0.1
+        if round(now * 10) % 10 == 0:
+            spool.sync(now)
+    return now
+
+
+def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
+    disk = Faulty()
+    disk.fail_write = lambda count: 7
+    spool = Spool(disk, str(tmp_path), WHO)
+    fill(spool, 100)
+    spool.close(0)
+
+    reader = SpoolReader(Disk(), str(tmp_path), WHO, 0)
+    reader.scan_all()
+    assert list(reader.iterate(0)) == entries(100)
+    assert reader.damaged_bytes == 0
+
+
+@pytest.mark.parametrize("errno", [5, 28])
+def test_a_disk_that_fails_at_any_write_loses_nothing(tmp_path: Path, errno: int) -> None:
+    for bad in range(1, 60):
+        folder = tmp_path / str(bad)
+        folder.mkdir()
+        disk = Faulty()
+        # A short write and then the error, as a full disk gives it, for a while.
+        disk.fail_write = lambda count: 11 if count == bad else OSError(errno, "injected") if bad < count < bad + 4 else None
+        spool = Spool(disk, str(folder), WHO)
+        now = fill(spool, 300)
+        assert list(spool.iterate(0)) == entries(300), bad
+        fill(spool, 100, now=now + 100)
+        for later in range(200, 240, 10):
+            spool.commit(now + later)
+        assert spool.is_written
+        assert list(spool.iterate(0)) == entries(400), bad
+        spool.close(now + 300)
+        reader = SpoolReader(Disk(), str(folder), WHO, 0)
+        reader.scan_all()
+        assert list(reader.iterate(0)) == entries(400), bad
+        assert not [path for path in folder.iterdir() if path.suffix == ".new"]
+
+
+def test_a_failed_fsync_gives_the_file_up_and_writes_its_entries_anew(tmp_path: Path) -> None:
+    for bad in range(1, 6):
+        folder = tmp_path / str(bad)
+        folder.mkdir()
+        disk = Faulty()
+        disk.fail_sync = lambda count: OSError(5, "injected") if count == bad else None
+        spool = Spool(disk, str(folder), WHO)
+        fill(spool, 600)
+        spool.close(100)
+        assert spool.synced_seq == 600
+        assert list(spool.iterate(0)) == entries(600)
+        first, *others = sorted(folder.glob("*.spool"))
+        assert others, bad
+        # What the failed fsync may have lost stands in the next file: take the poisoned one away, from its last good
+        # fsync on, as a power cut would.
+        os.truncate(first, len(written(entries(100 * (bad - 1)))) if bad > 1 else 0)
+        reader = SpoolReader(Disk(), str(folder), WHO, 0)
+        reader.scan_all()
+        assert list(reader.iterate(0)) == entries(600), bad
+
+
+def test_without_a_disk_the_oldest_are_kept_and_each_drop_is_counted(tmp_path: Path) -> None:
+    spool = Spool(None, str(tmp_path), WHO, memory_bytes=10_000)
+    fill(spool, 1000)
+    kept = list(spool.iterate(0))
+
+    assert kept == entries(len(kept))
+    assert sum(len(entry[2]) for entry in kept) <= 10_000
+    assert spool.dropped == 1000 - len(kept)
+    spool.ack(len(kept))
+    fill(spool, 10)
+    assert [entry[0] for entry in spool.iterate(len(kept))] == list(range(1000, 1010))
+
+
+def test_segments_go_when_they_are_acknowledged(tmp_path: Path) -> None:
+    spool = Spool(Disk(), str(tmp_path), WHO, segment_bytes=10_000)
+    fill(spool, 2000)
+    before = len(list(tmp_path.glob("*.spool")))
+    spool.ack(1000)
+    middle = len(list(tmp_path.glob("*.spool")))
+    assert list(spool.iterate(1000)) == entries(1000, 1000)
+    spool.ack(2000)
+    spool.close(0)
+
+    assert before > 8
+    assert before // 2 - 1 <= middle <= before // 2 + 1
+    assert list(tmp_path.glob("*.spool")) == []
