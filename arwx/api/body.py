@@ -111,19 +111,38 @@ def json_as(kind: type[T], *, may_be_empty: bool = False, with_nonfinite: bool =
     return _decode(kind, raw, with_nonfinite=with_nonfinite)
 
 
-def lines() -> Iterator[bytes]:
-    """The lines of an NDJSON body of any length, empty ones left out. No line may be longer than a mebibyte."""
+def blocks(size: int) -> Iterator[bytes]:
+    """An NDJSON body of any length in blocks of whole lines, about `size` bytes each.
+
+    No line may be longer than a mebibyte. When the body ended early, what was whole comes first, then the failure.
+    """
     if request.mimetype != "application/x-ndjson":
         raise WrongMediaType("The body must be sent as Content-Type: application/x-ndjson.")
-    rest = b""
-    for piece in pieces(None):
-        whole, newline, rest = (rest + piece).rpartition(b"\n")
-        found = whole.split(b"\n") if newline else []
-        if len(whole) + len(rest) > MAX_LINE_BYTES and max(map(len, [*found, rest])) > MAX_LINE_BYTES:
-            raise TooLarge(f"A line is over the limit of {MAX_LINE_BYTES // 2**20} MiB.", limit=MAX_LINE_BYTES)
-        yield from filter(None, found)
-    if rest:
-        yield rest
+    held = bytearray()
+    try:
+        for piece in pieces(None):
+            held += piece
+            if len(held) < size:
+                continue
+            whole = held.rfind(b"\n") + 1
+            _check_lines(held, whole)
+            if whole:
+                yield bytes(held[:whole])
+                del held[:whole]
+    except TruncatedBody:
+        yield bytes(held[: held.rfind(b"\n") + 1])
+        raise
+    _check_lines(held, len(held))
+    yield bytes(held)
+
+
+def _check_lines(held: bytearray, whole: int) -> None:
+    """Hold the lines up to `whole`, and what there is of the next one, to the limit of a line."""
+    if len(held) <= MAX_LINE_BYTES:
+        return
+    longest = max(map(len, bytes(held[:whole]).split(b"\n")))
+    if max(longest, len(held) - whole) > MAX_LINE_BYTES:
+        raise TooLarge(f"A line is over the limit of {MAX_LINE_BYTES // 2**20} MiB.", limit=MAX_LINE_BYTES)
 
 
 def decode_line(kind: type[T], line: bytes, number: int) -> T:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 from flask import g
@@ -13,9 +14,9 @@ from arwx.errors import ArwxError, TruncatedBody, invalid
 from arwx.points import Appended, Batch, Entry, append
 
 # Big enough that a commit costs little beside its points, small enough to be nothing beside the process.
-_PIECE_BYTES = 512 * 1024
+_BLOCK_BYTES = 512 * 1024
 
-_entries = msgspec.json.Decoder(Entry)
+_decoder = msgspec.json.Decoder(Entry)
 
 
 class Head(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,7 +37,7 @@ class End(msgspec.Struct, forbid_unknown_fields=True):
 @dataclass
 class _Progress:
     entries: int = 0
-    line: int = 1  # lines read so far; the head is the first
+    lines: int = 1  # read so far; the head is the first
 
 
 def store(scope: Scope) -> tuple[str, Appended]:
@@ -44,78 +45,71 @@ def store(scope: Scope) -> tuple[str, Appended]:
 
     A failure says `next_seq`, the sequence number from which to send again.
     """
-    lines = body.lines()
-    head = body.decode_line(Head, next(lines, b""), 1)
+    blocks = body.blocks(_BLOCK_BYTES)
+    first, _, rest = next(blocks).partition(b"\n")
+    head = body.decode_line(Head, first, 1)
     into = scope.writable.stream(head.run_id)
-    progress = _Progress()
     # A heartbeat first: an unknown run is told before anything is read.
     total = append(g.db, into, Batch(head.writer_id, head.epoch, head.first_seq, []), clock.now())
     g.db.commit()
+    progress = _Progress()
     try:
-        for entries in _pieces(lines, progress):
+        for entries in _entries(chain([rest], blocks), progress):
             batch = Batch(head.writer_id, head.epoch, head.first_seq + progress.entries, entries)
             done = append(g.db, into, batch, clock.now())
             # Each piece is durable by itself, so that a cut connection keeps what came before.
             g.db.commit()
             progress.entries += len(entries)
-            total = Appended(
-                total.accepted + done.accepted,
-                total.stored + done.stored,
-                total.duplicates + done.duplicates,
-                total.skipped + done.skipped,
-                done.next_seq,
-                total.conflicts + done.conflicts,
-            )
+            total = _sum(total, done)
     except ArwxError as error:
         error.extra["next_seq"] = total.next_seq
         raise
     return head.run_id, total
 
 
-def _pieces(lines: Iterator[bytes], progress: _Progress) -> Iterator[list[Entry]]:
-    """The entries, a piece at a time, up to the end line. Whatever is whole before a fault is given out first."""
-    read: list[bytes] = []
-    size = 0
-    try:
-        for line in lines:
-            if line.startswith(b'{"end"'):
-                yield from _decoded(read, progress)
-                _check_end(line, lines, progress)
-                return
-            read.append(line)
-            size += len(line)
-            if size >= _PIECE_BYTES:
-                yield from _decoded(read, progress)
-                read, size = [], 0
-    except TruncatedBody:
-        yield from _decoded(read, progress)
-        raise
-    yield from _decoded(read, progress)
+def _entries(blocks: Iterator[bytes], progress: _Progress) -> Iterator[list[Entry]]:
+    """The entries of each block, up to the end line. Whatever is whole before a fault is given out first."""
+    for block in blocks:
+        whole = block.rstrip()
+        last = whole.rfind(b"\n") + 1
+        if not whole.startswith(b'{"end"', last):
+            yield from _decoded(block, progress)
+            continue
+        yield from _decoded(block[:last], progress)
+        end = body.decode_line(End, whole[last:], progress.lines + 1)
+        if end.end != progress.entries:
+            raise invalid("end", f"says {end.end:,} entries, but {progress.entries:,} came")
+        if any(more.strip() for more in blocks):
+            raise invalid("end", "must be the last line")
+        return
     raise TruncatedBody("The stream ended without its end line.")
 
 
-def _decoded(read: list[bytes], progress: _Progress) -> Iterator[list[Entry]]:
+def _decoded(block: bytes, progress: _Progress) -> Iterator[list[Entry]]:
     """The lines as entries; at a bad line, those before it first and then the failure with its number."""
-    first = progress.line + 1
-    progress.line += len(read)
     try:
-        entries = _entries.decode_lines(b"\n".join(read))
+        entries = _decoder.decode_lines(block)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         entries = []
-        for number, line in enumerate(read, first):
+        for number, line in enumerate(block.split(b"\n"), progress.lines + 1):
             try:
-                entries.append(body.decode_line(Entry, line, number))
+                if line.strip():
+                    entries.append(body.decode_line(Entry, line, number))
             except ArwxError:
                 if entries:
                     yield entries
                 raise
+    progress.lines += block.count(b"\n")
     if entries:
         yield entries
 
 
-def _check_end(line: bytes, rest: Iterator[bytes], progress: _Progress) -> None:
-    end = body.decode_line(End, line, progress.line + 1)
-    if end.end != progress.entries:
-        raise invalid("end", f"says {end.end:,} entries, but {progress.entries:,} came")
-    if next(rest, None) is not None:
-        raise invalid("end", "must be the last line")
+def _sum(total: Appended, done: Appended) -> Appended:
+    return Appended(
+        total.accepted + done.accepted,
+        total.stored + done.stored,
+        total.duplicates + done.duplicates,
+        total.skipped + done.skipped,
+        done.next_seq,
+        total.conflicts + done.conflicts,
+    )
