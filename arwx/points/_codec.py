@@ -25,6 +25,7 @@ _RAW, _ZSTD = 0, 1
 _HEAD = struct.Struct("<BBqq")
 _FRAME = struct.Struct("<BI")
 _SMALLEST_WORTH = 48
+_MANY = 256
 _MOST_BYTES = 1 << 31
 # Moments are mostly decimal fractions of a second; as whole numbers their differences are small.
 _TS_SCALES = (1.0, 1e3, 1e6)
@@ -36,9 +37,9 @@ _compressors: list[zstandard.ZstdCompressor] = []
 _decompressors: list[zstandard.ZstdDecompressor] = []
 
 
-def squeeze(raw: bytes) -> bytes:
-    """The bytes in a frame: zstd level 1 where that is shorter, else as they are."""
-    if len(raw) >= _SMALLEST_WORTH:
+def squeeze(raw: bytes, *, is_final: bool = False) -> bytes:
+    """The bytes in a frame: zstd level 1 where that is shorter and they are not final, else as they are."""
+    if len(raw) >= _SMALLEST_WORTH and not is_final:
         compressor = _compressors.pop() if _compressors else zstandard.ZstdCompressor(level=1, write_checksum=False)
         packed = compressor.compress(raw)
         _compressors.append(compressor)
@@ -128,12 +129,25 @@ def unpack_ints(raw: bytes, count: int) -> Ints:
 
 
 def pack_floats(numbers: Floats) -> bytes:
-    return squeeze(shuffle(numbers))
+    """Many floats as a frame for each byte plane, since each has odds of its own; few as one frame."""
+    if len(numbers) < _MANY:
+        return squeeze(shuffle(numbers))
+    planes = numbers.view(np.uint8).reshape(-1, 8).T
+    return squeeze(b"".join([squeeze(plane.tobytes()) for plane in planes]), is_final=True)
 
 
 def unpack_floats(raw: bytes, count: int) -> Floats:
     """Undo `pack_floats` on the bytes of its frame. Raises `Corrupt`."""
-    return unshuffle(raw, "<f8", count)
+    if count < _MANY:
+        return unshuffle(raw, "<f8", count)
+    numbers = np.empty((count, 8), np.uint8)
+    at = 0
+    for index in range(8):
+        plane, at = expand(raw, at)
+        if len(plane) != count:
+            raise Corrupt("a column has another length than its chunk says")
+        numbers[:, index] = np.frombuffer(plane, np.uint8)
+    return numbers.view(np.float64).reshape(count)
 
 
 def pack_moments(ts: Floats) -> bytes:

@@ -300,8 +300,8 @@ def _groups(rows: Iterable[Any], moved: set[int]) -> list[list[Any]]:
 
 
 def _fits(group: list[Any], row: Any) -> bool:
-    is_next = group[-1].first_seq + group[-1].entries == row.first_seq
-    return is_next and sum(member.entries for member in group) + row.entries <= ROW_ENTRIES
+    entries: int = sum(member.entries for member in group) + row.entries
+    return entries <= ROW_ENTRIES and bool(group[-1].first_seq + group[-1].entries == row.first_seq)
 
 
 def _outweighs(group: list[Any]) -> bool:

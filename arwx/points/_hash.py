@@ -3,7 +3,8 @@
 Every point has a 64-bit hash over (key, step, ts bits, value bits); the checksum of any multiset of points is the sum
 of the hashes modulo 2**64. Sums of strong hashes are a multiset hash: Clarke, Devadas, van Dijk, Gassend and Suh,
 "Incremental multiset hash functions", ASIACRYPT 2003 (MSet-Add-Hash). It finds accidents and clumsy hands; it does not
-stop a forger who can rewrite the ledger too. The mixer is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+stop a forger who can rewrite the ledger too. The mixer is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA
+2014).
 """
 
 from functools import lru_cache

@@ -87,8 +87,8 @@ def series(
     found: dict[str, list[Series]] = {name: [] for name in names}
     for name in names:
         for run_id in dict.fromkeys(run_ids):
-            line = lines.get((run_id, name))
-            drawn = _draw(line, view, origins.get(run_id, 0.0)) if line else None
+            wanted = lines.get((run_id, name))
+            drawn = _draw(wanted, view, origins.get(run_id, 0.0)) if wanted else None
             if drawn:
                 found[name].append(drawn)
     return found
