@@ -139,6 +139,7 @@ class _Scale:
 
     def __call__(self, values: Floats) -> Floats:
         low, high = self.low, self.high
+        values = np.clip(values, low, high)
         if self.is_log:
             values, low, high = np.log10(values), math.log10(low), math.log10(high)
         share = (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
@@ -224,9 +225,9 @@ def _roomy(low: float, high: float, *, is_log: bool) -> tuple[float, float]:
     if is_log:
         factor = (high / low) ** 0.04 if high > low else 2.0
         return low / factor, high * factor
-    # Beyond the middle of the range of floats the difference itself would overflow.
+    # Halves, and bounds short of the largest float: the difference itself must not overflow.
     air = (high / 2 - low / 2) * 0.08 if high > low else abs(low) * 0.1 or 1.0
-    return max(low - air, -1e307), min(high + air, 1e307)
+    return max(low - air, -8e307), min(high + air, 8e307)
 
 
 def _line(series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, *, has_band: bool, has_dots: bool) -> Line:

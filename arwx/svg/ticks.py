@@ -105,7 +105,9 @@ def significant(value: float, digits: int = 4) -> str:
 
 
 def compact(value: float) -> str:
-    """As `significant`, with a suffix from ten thousand on: `43.25k`, `1.2M`."""
+    """As `significant`, in at most eight signs: with a suffix from ten thousand on, `43.25k`; `4.63e-11`."""
+    if 0 < abs(value) < 1e-3:
+        return significant(value, 3)
     scale, suffix = next(((s, x) for s, x in _SUFFIXES if abs(value) >= max(s, 1e4)), (1.0, ""))
     return significant(value / scale) + suffix
 

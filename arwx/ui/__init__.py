@@ -36,8 +36,8 @@ def init_app(app: Flask) -> None:
 
 
 def is_fragment() -> bool:
-    """Whether htmx asks, which wants a piece of a page and no redirect."""
-    return "HX-Request" in request.headers
+    """Whether htmx asks, which wants a piece of a page and no redirect. Going back in history wants the whole page."""
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
 
 
 def local(address: str | None) -> str:

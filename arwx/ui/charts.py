@@ -10,7 +10,7 @@ from arwx import charts, runs, web
 from arwx.errors import NotFound
 from arwx.runs import RunView
 from arwx.svg import line, palette, ticks
-from arwx.ui import bp, view
+from arwx.ui import bp, is_fragment, view
 from arwx.ui.view import View
 
 # What a page draws by itself, so that it says something without script; the rest comes as it is scrolled to.
@@ -104,15 +104,15 @@ def sections(shown: Shown, objective: str | None) -> list[Section]:
             continue
         grouped.setdefault(_title(key, objective), []).append(key)
     order = sorted(grouped, key=lambda title: (title != "", title == "System", title))
-    at_once = _FIGURES_IN_PAGE
-    if shown.runs:
-        at_once = max(1, min(at_once, _SERIES_IN_PAGE // len(shown.runs)))
+    at_once = max(1, min(_FIGURES_IN_PAGE, _SERIES_IN_PAGE // max(1, len(shown.runs))))
+    if is_fragment():
+        at_once = 0  # a page that asks for itself again has its charts, and they look after themselves
     found = []
     for title in order:
         is_open = title != "System" or len(order) == 1
         slots = []
         for key in grouped[title]:
-            is_drawn = shown.view.is_complete or (is_open and at_once > 0)
+            is_drawn = (at_once > 0 and is_open) or (shown.view.is_complete and not is_fragment())
             at_once -= is_drawn
             slots.append(slot(shown, key, is_drawn=is_drawn))
         found.append(Section(title, slots, is_open))
