@@ -152,13 +152,12 @@ def unpack_floats(raw: bytes, count: int) -> Floats:
 
 def pack_moments(ts: Floats) -> bytes:
     """Unix seconds, bit for bit: as whole seconds, milli- or microseconds where that gives the same bits back."""
-    for scale in _TS_SCALES:
-        whole = np.rint(ts[:16] * scale)
-        if not _is_same(whole / scale, ts[:16]):
-            continue
-        whole = np.rint(ts * scale)
-        if float(ts.max()) < _TS_LIMIT and _is_same(whole / scale, ts):
-            return bytes([_TS_SCALES.index(scale)]) + pack_ints(whole.astype(np.int64))
+    for kind, scale in enumerate(_TS_SCALES if float(ts.max()) < _TS_LIMIT else ()):
+        # A few tell most that do not fit.
+        if _is_same(np.rint(ts[:16] * scale) / scale, ts[:16]):
+            whole = np.rint(ts * scale)
+            if _is_same(whole / scale, ts):
+                return bytes([kind]) + pack_ints(whole.astype(np.int64))
     return bytes([len(_TS_SCALES)]) + pack_ints(ts.view(np.int64))
 
 

@@ -215,7 +215,7 @@ def test_every_broken_byte_of_a_chunk_is_noticed(database: Database) -> None:
     key = build.run(database)
     build.send(database, key, [entry(s, 1e9 + s / 8, loss=(s * 7919 % 1000) / 7) for s in range(0, 900, 3)])
     build.compact(database, key)
-    number, found = chunk(database, key)
+    _, found = chunk(database, key)
     payload = _chunk.encode(_chunk.pack_axis(found), found.values)
     good = found.checksum("loss")
     rng = np.random.default_rng(1)
