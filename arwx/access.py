@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from arwx import points
 from arwx.errors import Forbidden, NotFound
-from arwx.models import ApiKey, Organization, Project, Run
+from arwx.models import ApiKey, Decision, Experiment, Organization, Project, ResearchSession, Run
 
 LEVELS = ("read", "write", "admin")
 ROLE_LEVELS = {"viewer": "read", "member": "write", "owner": "admin"}
@@ -69,6 +69,31 @@ class Scope:
     def stream(self, run_id: str) -> points.RunKey:
         """The address of a run in the metric store. It asks no table: the store itself knows only its own runs."""
         return points.RunKey(self.org_id, run_id)
+
+    def project_of(self, row: Run | ResearchSession | Experiment) -> Project:
+        """The project to which a row of this scope belongs."""
+        return self.db.get_one(Project, (self.org_id, row.project_id))
+
+    def sessions(self) -> Select[ResearchSession]:
+        return select(ResearchSession).where(ResearchSession.org_id == self.org_id)
+
+    def session(self, session_id: str) -> ResearchSession:
+        session = self.db.scalar(self.sessions().where(ResearchSession.id == _storable(session_id)))
+        if session is None:
+            raise NotFound("No such session.")
+        return session
+
+    def experiments(self) -> Select[Experiment]:
+        return select(Experiment).where(Experiment.org_id == self.org_id)
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        experiment = self.db.scalar(self.experiments().where(Experiment.id == _storable(experiment_id)))
+        if experiment is None:
+            raise NotFound("No such experiment.")
+        return experiment
+
+    def decisions(self) -> Select[Decision]:
+        return select(Decision).where(Decision.org_id == self.org_id)
 
     def keys(self) -> Select[ApiKey]:
         return select(ApiKey).where(ApiKey.org_id == self.org_id, ApiKey.revoked_at.is_(None))

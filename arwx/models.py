@@ -153,6 +153,8 @@ class Project(Base):
     objective_metric: Mapped[str | None]
     lower_is_better: Mapped[bool] = mapped_column(default=True)
     target: Mapped[float | None] = mapped_column(Float(53))
+    # How many experiments were ever recorded here; the newest has this number.
+    experiment_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[datetime]
 
 
@@ -186,3 +188,83 @@ class Run(Base):
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+
+
+class ResearchSession(Base):
+    """One line of inquiry: a sequence of experiments."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+        Index(None, "org_id", "project_id", "created_at", "id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    tag: Mapped[str | None]
+    branch: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Experiment(Base):
+    """One tried change, with its true number in the project."""
+
+    __tablename__ = "experiments"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+        ForeignKeyConstraint(["org_id", "session_id"], ["sessions.org_id", "sessions.id"]),
+        UniqueConstraint("org_id", "project_id", "index"),
+        Index(None, "org_id", "project_id", "repro_key"),
+        Index(None, "org_id", "session_id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    session_id: Mapped[str]
+    index: Mapped[int]
+    note: Mapped[str | None]
+    commit: Mapped[str | None]
+    parent: Mapped[str | None]
+    parent_id: Mapped[str | None]
+    run_id: Mapped[str | None]
+    config: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    diff_sha: Mapped[str | None]
+    repro_key: Mapped[str]
+    tree_sha: Mapped[str | None]
+    decision_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    # Read only where they are asked for: they are the big ones.
+    diff: Mapped[str | None] = mapped_column(deferred=True)
+    tree: Mapped[list[dict[str, Any]] | None] = mapped_column(Json, deferred=True)
+
+
+class Decision(Base):
+    """A verdict on an experiment. Verdicts are appended; the one with the highest number counts."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "experiment_id"], ["experiments.org_id", "experiments.id"]),
+        UniqueConstraint("org_id", "experiment_id", "number"),
+        Index(None, "org_id", "project_id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    experiment_id: Mapped[str]
+    number: Mapped[int]
+    status: Mapped[str]
+    score: Mapped[float | None] = mapped_column(Float(53))
+    metric: Mapped[str]
+    # The direction as it was when the verdict was given: a later change of the goal does not rewrite history.
+    lower_is_better: Mapped[bool]
+    note: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]

@@ -174,8 +174,7 @@ def some(scope: Scope, project: Project, run_ids: list[str]) -> list[RunView]:
 
 
 def view(scope: Scope, run: Run) -> RunView:
-    project = scope.db.get_one(Project, (scope.org_id, run.project_id))
-    return views(scope, project.name, [run])[0]
+    return views(scope, scope.project_of(run).name, [run])[0]
 
 
 def views(scope: Scope, project_name: str, runs: Iterable[Run]) -> list[RunView]:

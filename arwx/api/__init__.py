@@ -11,7 +11,7 @@ PUBLIC = frozenset({"service.health", "service.ready", "service.sdk_index", "ser
 
 def init_app(app: Flask) -> None:
     """Attach the key check and the routes."""
-    from arwx.api import charts, guard, ingest, keys, projects, runs, service  # noqa: F401
+    from arwx.api import charts, experiments, guard, ingest, keys, progress, projects, runs, service, sessions  # noqa: F401
 
     app.before_request(guard.admit)
     app.register_blueprint(bp)

@@ -8,11 +8,11 @@ import json
 import zlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from flask import g, request
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from arwx.errors import ArwxError, BadRequest, FieldError, Invalid, TooLarge, TruncatedBody, WrongMediaType, invalid
 from arwx.points import Batch, Entry, Expected
@@ -89,6 +89,40 @@ class NewKey(Struct, forbid_unknown_fields=True):
 
     name: str
     scope: str = "write"
+
+
+class NewSession(Struct, forbid_unknown_fields=True):
+    """Open a line of inquiry, or find the one with this id."""
+
+    project: str
+    id: str | None = None
+    tag: str | None = None
+    branch: str | None = None
+
+
+class NewExperiment(Struct, forbid_unknown_fields=True):
+    """Record one tried change. `diff_sha` is of the full diff, also when `diff` holds only a marker for it."""
+
+    session_id: str
+    id: str | None = None
+    note: str | None = None
+    commit: str | None = None
+    parent: str | None = None
+    parent_id: str | None = None
+    diff: str | None = None
+    diff_sha: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    config: dict[str, Any] | None = None
+    run_id: str | None = None
+    repro_key: str | None = None
+
+
+class NewDecision(Struct, forbid_unknown_fields=True):
+    """A verdict on an experiment."""
+
+    status: str
+    score: float | None = None
+    metric: str | None = None
+    note: str | None = None
 
 
 def batch(sent: Ingest) -> Batch:

@@ -10,7 +10,9 @@ from werkzeug.exceptions import HTTPException
 from arwx import clock, points, web
 from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict
-from arwx.models import ApiKey
+from arwx.experiments import Progress
+from arwx.frontier import Step, Tried, Verdict
+from arwx.models import ApiKey, Decision, Experiment, ResearchSession
 from arwx.pages import Page
 from arwx.projects import Card
 from arwx.runs import RunView
@@ -149,6 +151,113 @@ def series(found: Iterable[points.Series], x: str) -> list[dict[str, Any]]:
         }
         for line in found
     ]
+
+
+def session(row: ResearchSession, project: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "project": project,
+        "tag": row.tag,
+        "branch": row.branch,
+        "created_by": row.created_by,
+        "created_at": clock.rfc3339(row.created_at),
+    }
+
+
+def experiment(row: Experiment, project: str, verdict: Verdict | None) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "index": row.index,
+        "project": project,
+        "session_id": row.session_id,
+        "note": row.note,
+        "commit": row.commit,
+        "parent": row.parent,
+        "parent_id": row.parent_id,
+        "diff_sha": row.diff_sha,
+        "config": row.config,
+        "run_id": row.run_id,
+        "repro_key": row.repro_key,
+        "tree_sha": row.tree_sha,
+        "decision": _verdict(verdict),
+        "created_by": row.created_by,
+        "created_at": clock.rfc3339(row.created_at),
+    }
+
+
+def _verdict(found: Verdict | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "status": found.status,
+        "score": found.score,
+        "metric": found.metric,
+        "lower_is_better": found.lower_is_better,
+        "decided_by": found.decided_by,
+        "decided_at": clock.rfc3339(found.decided_at),
+    }
+
+
+def tried(found: Iterable[Tried]) -> list[dict[str, Any]]:
+    """Experiments that were tried before, with their verdicts."""
+    return [
+        {
+            "experiment_id": one.experiment_id,
+            "index": one.index,
+            "session_id": one.session_id,
+            "note": one.note,
+            "status": one.verdict.status if one.verdict else "undecided",
+            "score": one.verdict.score if one.verdict else None,
+        }
+        for one in found
+    ]
+
+
+def decision(row: Decision) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "experiment_id": row.experiment_id,
+        "status": row.status,
+        "score": row.score,
+        "metric": row.metric,
+        "lower_is_better": row.lower_is_better,
+        "note": row.note,
+        "decided_by": row.created_by,
+        "decided_at": clock.rfc3339(row.created_at),
+    }
+
+
+def progress(found: Progress, steps: Iterable[Step]) -> dict[str, Any]:
+    """The running best. The counts are of the whole story, also when only the frontier's steps are shown."""
+    best = found.best
+    return {
+        "project": found.project,
+        "goal": {"metric": found.metric, "lower_is_better": found.lower_is_better, "target": found.target},
+        "counts": found.counts,
+        "items": [_step(step) for step in steps],
+        "best": _step(best) if best else None,
+        "target_reached": found.is_target_reached,
+        "noise": msgspec.to_builtins(found.noise) if found.noise else None,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    one = step.tried
+    return {
+        "index": one.index,
+        "experiment_id": one.experiment_id,
+        "session_id": one.session_id,
+        "note": one.note,
+        "status": one.verdict.status if one.verdict else "undecided",
+        "score": one.verdict.score if one.verdict else None,
+        "metric": one.verdict.metric if one.verdict else None,
+        "best": step.best,
+        "is_best": step.is_best,
+        "gain": step.gain,
+        "within_noise": step.is_within_noise,
+        "decided_at": clock.rfc3339(one.verdict.decided_at) if one.verdict else None,
+        "commit": one.commit,
+    }
 
 
 def key(row: ApiKey) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+"""The running best of a project or of a session, as data."""
+
+from flask import Response, g
+
+from arwx import experiments, web
+from arwx.api import bp, query, shapes
+from arwx.experiments import Progress
+
+
+@bp.get("/projects/<name>/progress")
+def project_progress(name: str) -> Response:
+    """Every experiment in order of arrival, with the running best."""
+    found = _of_project(name)
+    return web.conditional(shapes.answer(shapes.progress(found, found.steps)))
+
+
+@bp.get("/projects/<name>/frontier")
+def project_frontier(name: str) -> Response:
+    """The steps that moved the running best, alone."""
+    found = _of_project(name)
+    return web.conditional(shapes.answer(shapes.progress(found, found.frontier)))
+
+
+@bp.get("/sessions/<session_id>/progress")
+def session_progress(session_id: str) -> Response:
+    """Every experiment of a session, with the best within it."""
+    found = _of_session(session_id)
+    return web.conditional(shapes.answer(shapes.progress(found, found.steps)))
+
+
+@bp.get("/sessions/<session_id>/frontier")
+def session_frontier(session_id: str) -> Response:
+    """The steps of a session that moved the best within it."""
+    found = _of_session(session_id)
+    return web.conditional(shapes.answer(shapes.progress(found, found.frontier)))
+
+
+def _of_project(name: str) -> Progress:
+    query.only("session_id")
+    project = g.scope.project(name)
+    chosen = query.text("session_id")
+    session = g.scope.session(chosen) if chosen else None
+    return experiments.progress(g.scope, project, session)
+
+
+def _of_session(session_id: str) -> Progress:
+    query.only()
+    session = g.scope.session(session_id)
+    return experiments.progress(g.scope, g.scope.project_of(session), session)

@@ -1,0 +1,270 @@
+"""Sessions, experiments and decisions: the story of what was tried, why, and what became of it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, or_, update
+
+from arwx import clock, ids, pages
+from arwx.access import Scope
+from arwx.errors import Conflict, invalid
+from arwx.frontier import CRASH, DROP, KEEP, Noise, Step, Tried, Verdict, frontier, is_reached, noise, staircase
+from arwx.models import Decision, Experiment, Project, ResearchSession
+
+_STATUSES = {"keep": KEEP, "drop": DROP, "discard": DROP, "crash": CRASH}
+_TEXT_LIMITS = {"note": 65_536, "commit": 64, "parent": 64, "tag": 128, "branch": 255, "diff": 2**24}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The story of a project, or of one of its sessions, in order of arrival."""
+
+    project: str
+    metric: str | None
+    lower_is_better: bool
+    target: float | None
+    steps: list[Step]
+    noise: Noise | None
+
+    @property
+    def best(self) -> Step | None:
+        """The step that holds the running best."""
+        return next((step for step in reversed(self.steps) if step.is_best), None)
+
+    @property
+    def is_target_reached(self) -> bool:
+        best = self.best
+        return is_reached(best.best if best else None, self.target, lower_is_better=self.lower_is_better)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = dict.fromkeys((KEEP, DROP, CRASH, "undecided"), 0)
+        for step in self.steps:
+            found[step.tried.verdict.status if step.tried.verdict else "undecided"] += 1
+        return found
+
+    @property
+    def frontier(self) -> list[Step]:
+        return frontier(self.steps)
+
+
+def open_session(scope: Scope, project: Project, fields: dict[str, Any]) -> tuple[ResearchSession, bool]:
+    """A new session, or the stored one with this id; and whether it was made just now."""
+    session_id = ids.check(fields.get("id") or ids.new("ses"))
+    known = scope.db.get(ResearchSession, (scope.org_id, session_id))
+    if known is not None:
+        _same_project(known.project_id, project)
+        return known, False
+    session = ResearchSession(
+        org_id=scope.org_id,
+        id=session_id,
+        project_id=project.id,
+        tag=_text(fields, "tag"),
+        branch=_text(fields, "branch"),
+        created_by=scope.actor,
+        created_at=clock.now(),
+    )
+    scope.db.add(session)
+    scope.db.flush()
+    return session, True
+
+
+def sessions(scope: Scope, project: Project, limit: int, cursor: str | None) -> pages.Page[ResearchSession]:
+    """The sessions of a project, newest first."""
+    query = scope.sessions().where(ResearchSession.project_id == project.id)
+    return _page(scope, query, ResearchSession, limit, cursor)
+
+
+def record(scope: Scope, session: ResearchSession, fields: dict[str, Any]) -> tuple[Experiment, bool]:
+    """A new experiment with the next true number, or the stored one with this id; and whether it is new."""
+    experiment_id = ids.check(fields.get("id") or ids.new("exp"))
+    known = scope.db.get(Experiment, (scope.org_id, experiment_id))
+    if known is not None:
+        if known.project_id != session.project_id:
+            raise Conflict("This id belongs to an experiment of another project.")
+        return known, False
+    diff = _text(fields, "diff") or None
+    diff_sha = fields.get("diff_sha") or (hashlib.sha256(diff.encode()).hexdigest() if diff else None)
+    commit, config = _text(fields, "commit"), fields.get("config")
+    key = repro_key(commit, diff_sha, config)
+    if fields.get("repro_key") not in {None, key}:
+        raise invalid("repro_key", f"does not follow from commit, diff and config, which give {key}")
+    if fields.get("run_id"):
+        scope.run(fields["run_id"])
+    if fields.get("parent_id"):
+        scope.experiment(fields["parent_id"])
+    experiment = Experiment(
+        org_id=scope.org_id,
+        id=experiment_id,
+        project_id=session.project_id,
+        session_id=session.id,
+        index=_next_index(scope, session.project_id),
+        note=_text(fields, "note"),
+        commit=commit,
+        parent=_text(fields, "parent"),
+        parent_id=fields.get("parent_id"),
+        run_id=fields.get("run_id"),
+        config=config,
+        diff=diff,
+        diff_sha=diff_sha,
+        repro_key=key,
+        decision_count=0,
+        created_by=scope.actor,
+        created_at=clock.now(),
+    )
+    scope.db.add(experiment)
+    scope.db.flush()
+    return experiment, True
+
+
+def repro_key(commit: str | None, diff_sha: str | None, config: Any) -> str:
+    """What makes two experiments the same: SHA-256 over canonical JSON of commit, SHA-256 of the full diff, and config.
+
+    Canonical: keys sorted, no white space, UTF-8, numbers as Python writes them.
+    """
+    identity = {"commit": commit, "config": config, "diff_sha256": diff_sha}
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def prior(scope: Scope, experiment: Experiment) -> list[Tried]:
+    """Earlier experiments of the project with the same code and config, or the same tree: "you already tried this"."""
+    same = Experiment.repro_key == experiment.repro_key
+    if experiment.tree_sha is not None:
+        same = or_(same, Experiment.tree_sha == experiment.tree_sha)
+    query = scope.experiments().where(
+        Experiment.project_id == experiment.project_id, Experiment.index < experiment.index, same
+    )
+    return _tried(scope, scope.db.scalars(query.order_by(Experiment.index)).all())
+
+
+def page(scope: Scope, project: Project, limit: int, cursor: str | None) -> pages.Page[Experiment]:
+    """The experiments of a project, newest first."""
+    return _page(scope, scope.experiments().where(Experiment.project_id == project.id), Experiment, limit, cursor)
+
+
+def verdicts(scope: Scope, experiments: Iterable[Experiment]) -> dict[str, Verdict]:
+    """The decision that counts of each of these experiments; those without one are missing."""
+    query = scope.decisions().where(Decision.experiment_id.in_([one.id for one in experiments]))
+    return {row.experiment_id: _verdict(row) for row in scope.db.scalars(query.order_by(Decision.number))}
+
+
+def decide(
+    scope: Scope, experiment: Experiment, status: str, score: float | None, metric: str | None, note: str | None
+) -> tuple[Decision, bool]:
+    """Append a verdict, and whether it is new: one that says the same as the last is a no-op.
+
+    Keep needs a score, a crash has none. The metric is the objective unless named; another one does not move the
+    frontier. The direction is copied from the goal, so that changing the goal later does not rewrite history.
+    """
+    if status not in _STATUSES:
+        raise invalid("status", "must be keep, drop or crash")
+    status = _STATUSES[status]
+    if status == KEEP and score is None:
+        raise invalid("score", "is required to keep an experiment")
+    if status == CRASH and score is not None:
+        raise invalid("score", "must be absent for a crash: it reached none")
+    if score is not None and not math.isfinite(score):
+        raise invalid("score", "must be a finite number")
+    project = scope.project_of(experiment)
+    metric = metric or project.objective_metric
+    if metric is None:
+        raise invalid("metric", "is required as long as the project has no objective metric")
+    if not ids.is_metric_key(metric):
+        raise invalid("metric", "must be 1 to 255 characters without control characters")
+    # Two verdicts at once on one experiment wait for each other here.
+    scope.db.refresh(experiment, with_for_update=True)
+    last = scope.db.scalar(
+        scope.decisions().where(Decision.experiment_id == experiment.id).order_by(Decision.number.desc()).limit(1)
+    )
+    if last is not None and (last.status, last.score, last.metric, last.note) == (status, score, metric, note):
+        return last, False
+    experiment.decision_count += 1
+    decision = Decision(
+        org_id=scope.org_id,
+        id=ids.new("dec"),
+        project_id=experiment.project_id,
+        experiment_id=experiment.id,
+        number=experiment.decision_count,
+        status=status,
+        score=score,
+        metric=metric,
+        lower_is_better=project.lower_is_better,
+        note=ids.check_text(note, "note", _TEXT_LIMITS["note"]) if note else None,
+        created_by=scope.actor,
+        created_at=clock.now(),
+    )
+    scope.db.add(decision)
+    scope.db.flush()
+    return decision, True
+
+
+def decisions(scope: Scope, experiment: Experiment) -> list[Decision]:
+    """Every verdict that was given, the one that counts last."""
+    query = scope.decisions().where(Decision.experiment_id == experiment.id).order_by(Decision.number)
+    return list(scope.db.scalars(query))
+
+
+def progress(scope: Scope, project: Project, session: ResearchSession | None = None) -> Progress:
+    """The running best over the experiments of a project, or of one session alone."""
+    query = scope.experiments().where(Experiment.project_id == project.id)
+    if session is not None:
+        query = query.where(Experiment.session_id == session.id)
+    tried = _tried(scope, scope.db.scalars(query.order_by(Experiment.index)).all(), project)
+    return Progress(
+        project=project.name,
+        metric=project.objective_metric,
+        lower_is_better=project.lower_is_better,
+        target=project.target,
+        steps=staircase(tried, project.objective_metric),
+        noise=noise(tried, project.objective_metric),
+    )
+
+
+def _tried(scope: Scope, experiments: Sequence[Experiment], project: Project | None = None) -> list[Tried]:
+    if project is None:
+        found = verdicts(scope, experiments)
+    else:  # all of a project by its id: the list of a thousand experiments would be a long statement
+        rows = scope.db.scalars(scope.decisions().where(Decision.project_id == project.id).order_by(Decision.number))
+        found = {row.experiment_id: _verdict(row) for row in rows}
+    return [
+        Tried(one.index, one.id, one.session_id, one.note, one.commit, one.repro_key, found.get(one.id))
+        for one in experiments
+    ]
+
+
+def _verdict(row: Decision) -> Verdict:
+    return Verdict(row.status, row.score, row.metric, row.lower_is_better, row.created_at, row.created_by)
+
+
+def _next_index(scope: Scope, project_id: str) -> int:
+    """The next true number of the project, taken so that no two experiments get the same."""
+    counted = (
+        update(Project)
+        .where(Project.org_id == scope.org_id, Project.id == project_id)
+        .values(experiment_count=Project.experiment_count + 1)
+        .returning(Project.experiment_count)
+    )
+    return scope.db.execute(counted).scalar_one()
+
+
+def _page(scope: Scope, query: Select[Any], kind: Any, limit: int, cursor: str | None) -> pages.Page[Any]:
+    query = query.order_by(kind.created_at.desc(), kind.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(pages.after(cursor, kind.created_at, kind.id))
+    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
+    return pages.Page(list(shown), following)
+
+
+def _same_project(project_id: str, project: Project) -> None:
+    if project_id != project.id:
+        raise Conflict("This id belongs to another project.")
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return None if value is None else ids.check_text(value, name, _TEXT_LIMITS[name])

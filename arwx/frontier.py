@@ -1,0 +1,134 @@
+"""The rules of the running best, as pure functions: what moves the staircase, and which gains may be noise."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+KEEP, DROP, CRASH = "keep", "drop", "crash"
+# Two single runs whose scores have the standard deviation s differ by s·√2; below 1.96 of those, nineteen times of
+# twenty, a difference tells nothing.
+_TELLING = 1.96 * math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision that counts for an experiment. `lower_is_better` is the direction when it was given."""
+
+    status: str
+    score: float | None
+    metric: str
+    lower_is_better: bool
+    decided_at: datetime
+    decided_by: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An experiment and what became of it. `index` is its true number in the project."""
+
+    index: int
+    experiment_id: str
+    session_id: str
+    note: str | None
+    commit: str | None
+    repro_key: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """An experiment on the staircase: the running best after it, and whether it moved it.
+
+    `gain` is by how much it did, never negative. `is_within_noise`: repeats differ by as much without any change.
+    """
+
+    tried: Tried
+    best: float | None
+    is_best: bool
+    gain: float | None = None
+    is_within_noise: bool = False
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much scores of the same code and config differ: the pooled standard deviation of the repeats.
+
+    `floor` is the smallest difference of two scores that tells something. `repeats` counts the scores it rests on.
+    """
+
+    deviation: float
+    floor: float
+    repeats: int
+
+
+def staircase(tried: Iterable[Tried], metric: str | None) -> list[Step]:
+    """The running best in order of arrival.
+
+    Only kept experiments with a score in `metric` can move it, and only when strictly better: a tie does not, and a
+    better one that was dropped does not either.
+    """
+    tried = list(tried)
+    chance = noise(tried, metric)
+    best: float | None = None
+    steps = []
+    for one in tried:
+        score = _score(one.verdict, metric)
+        gain = _gain(one.verdict, score, best)
+        if gain is None:
+            steps.append(Step(one, best, is_best=False))
+        elif best is None:
+            steps.append(Step(one, score, is_best=True))
+            best = score
+        else:
+            steps.append(Step(one, score, True, gain, is_within_noise=chance is not None and gain < chance.floor))
+            best = score
+    return steps
+
+
+def frontier(steps: Iterable[Step]) -> list[Step]:
+    """The steps that moved the running best."""
+    return [step for step in steps if step.is_best]
+
+
+def is_reached(best: float | None, target: float | None, *, lower_is_better: bool) -> bool:
+    """Whether the best score has come to the target, or past it."""
+    if best is None or target is None:
+        return False
+    return best <= target if lower_is_better else best >= target
+
+
+def noise(tried: Sequence[Tried], metric: str | None) -> Noise | None:
+    """What repeats (equal `repro_key`) say about chance; None when nothing was tried twice.
+
+    The pooled standard deviation: sqrt(sum of squared distances from each group's mean / degrees of freedom).
+    """
+    scored = [(one.repro_key, score) for one in tried if (score := _score(one.verdict, metric)) is not None]
+    squares, freedom, repeats = 0.0, 0, 0
+    for _, group in groupby(sorted(scored), key=lambda pair: pair[0]):
+        scores = [score for _, score in group]
+        if len(scores) > 1:
+            mean = math.fsum(scores) / len(scores)
+            squares += math.fsum((score - mean) ** 2 for score in scores)
+            freedom += len(scores) - 1
+            repeats += len(scores)
+    if not freedom:
+        return None
+    deviation = math.sqrt(squares / freedom)
+    return Noise(deviation, _TELLING * deviation, repeats)
+
+
+def _score(verdict: Verdict | None, metric: str | None) -> float | None:
+    """The score in this metric, None when there is none."""
+    return verdict.score if verdict is not None and verdict.metric == metric else None
+
+
+def _gain(verdict: Verdict | None, score: float | None, best: float | None) -> float | None:
+    """By how much a kept score betters the best, 0 for the first; None when it does not."""
+    if verdict is None or verdict.status != KEEP or score is None:
+        return None
+    if best is None:
+        return 0.0
+    gain = best - score if verdict.lower_is_better else score - best
+    return gain if gain > 0 else None
