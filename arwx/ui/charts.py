@@ -8,6 +8,7 @@ from flask import Response, g, make_response, render_template, request, url_for
 
 from arwx import charts, runs, web
 from arwx.errors import NotFound
+from arwx.models import Project
 from arwx.runs import RunView
 from arwx.svg import line, palette, ticks
 from arwx.ui import bp, is_fragment, view
@@ -95,6 +96,14 @@ def values(name: str) -> Response:
     return web.conditional(answer)
 
 
+def run_of(project: Project, run_id: str) -> RunView:
+    """The run of this project; one of another project is not there."""
+    row = g.scope.run(run_id)
+    if row.project_id != project.id:
+        raise NotFound("No such run.")
+    return runs.views(g.scope, project.name, [row])[0]
+
+
 def sections(shown: Shown, objective: str | None) -> list[Section]:
     """The charts of a page: the objective and metrics without a prefix, prefixes by name, System last and closed."""
     wanted = shown.view.metrics.lower()
@@ -131,7 +140,7 @@ def _asked(name: str) -> tuple[Shown, str]:
     choice = view.read(request.args)
     key, run_id = request.args.get("key", ""), request.args.get("run")
     if run_id:
-        found = runs.views(g.scope, project.name, [g.scope.run(run_id)])
+        found = [run_of(project, run_id)]
     else:
         found = runs.page(g.scope, project, cursor=choice.cursor).items
     if not any(key in run.latest for run in found):

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Response, g, make_response, render_template, request
 
 from arwx import charts, points, projects, runs
-from arwx.errors import NotFound
 from arwx.models import Project
 from arwx.runs import RunView
 from arwx.svg import palette
@@ -58,7 +57,8 @@ def project(name: str) -> Response:
 @bp.get("/p/<name>/runs/<run_id>")
 def run(name: str, run_id: str) -> Response:
     """One run: how it stands, its charts, its config and summary."""
-    found, project = _reach(name, run_id)
+    project = g.scope.project(name)
+    found = figures.run_of(project, run_id)
     choice = view.read(request.args)
     shown = figures.Shown(project.name, [found], palette.looks([found.id]), choice, run=found.id)
     return _page(
@@ -77,7 +77,8 @@ def run(name: str, run_id: str) -> Response:
 @bp.get("/p/<name>/runs/<run_id>/receipt")
 def receipt(name: str, run_id: str) -> Response:
     """What was acknowledged against what is stored: a line that opens into the whole receipt."""
-    found, project = _reach(name, run_id)
+    project = g.scope.project(name)
+    found = figures.run_of(project, run_id)
     return _page(
         "runs/_receipt.html" if is_fragment() else "runs/receipt.html",
         project=project,
@@ -96,14 +97,6 @@ def flat(tree: dict[str, Any], stem: str = "") -> dict[str, Any]:
         else:
             found[f"{stem}{name}"] = value
     return found
-
-
-def _reach(name: str, run_id: str) -> tuple[RunView, Project]:
-    project = g.scope.project(name)
-    row = g.scope.run(run_id)
-    if row.project_id != project.id:
-        raise NotFound("No such run.")  # there is one, but not in this project
-    return runs.views(g.scope, project.name, [row])[0], project
 
 
 def _columns(listed: Sequence[RunView], project: Project) -> list[Column]:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def test_labels_at_the_ends_never_overlap() -> None:
     drawing = line.draw(Chart([series([0, 1.0 + n / 200], run_id=f"run_{n}") for n in range(6)]))
     places = sorted(end.y for end in drawing.ends)
     assert 1 <= len(places) < 6
-    assert all(b - a >= 14 for a, b in zip(places, places[1:], strict=False))
+    assert all(b - a >= 14 for a, b in pairwise(places))
 
 
 def test_a_line_that_ends_early_has_no_label_at_the_edge() -> None:
