@@ -139,10 +139,7 @@ def _asked(name: str) -> tuple[Shown, str]:
     project = g.scope.project(name)
     choice = view.read(request.args)
     key, run_id = request.args.get("key", ""), request.args.get("run")
-    if run_id:
-        found = [run_of(project, run_id)]
-    else:
-        found = runs.page(g.scope, project, cursor=choice.cursor).items
+    found = [run_of(project, run_id)] if run_id else runs.page(g.scope, project, cursor=choice.cursor).items
     if not any(key in run.latest for run in found):
         raise NotFound("No run of this page has such a metric.")
     looks = palette.looks(run.id for run in found)

@@ -178,7 +178,7 @@ def test_what_another_organization_owns_does_not_exist(ada: Caller, mallory_at_h
     ):
         assert told(path) == told("/p/nothing"), path
     assert told("/p/char-lm")[0] == 404
-    assert "char-lm" not in mallory_at_home.get("/").text
+    assert "/p/char-lm" not in mallory_at_home.get("/").text
 
 
 def test_a_run_is_not_found_under_another_project(ada_at_home: Visitor, ada: Caller) -> None:
