@@ -17,6 +17,8 @@ bp = Blueprint("ui", __name__)
 # What a stranger may see. Every other page asks for a login first.
 PUBLIC = frozenset({"ui.login", "ui.log_in", "ui.signup", "ui.sign_up"})
 
+_MAX_FORM_BYTES = 2**20
+
 _log = logging.getLogger("arwx.error")
 _csrf = CSRFProtect()
 _logins = LoginManager()
@@ -78,6 +80,10 @@ _WORDS = {
 @bp.before_request
 def _admit() -> BaseResponse | None:
     """Turn the login into `g.scope`, or ask for one; then refuse forms that did not come from our own pages."""
+    if request.method not in db.SAFE_METHODS:
+        # Before the database is touched: a slow sender must not hold a transaction open.
+        request.max_content_length = _MAX_FORM_BYTES
+        request.form  # noqa: B018 - reads the whole form
     g.visitor = current_user._get_current_object() if current_user.is_authenticated else None
     if g.visitor is None and (request.endpoint or "") not in PUBLIC:
         return _to_login()
