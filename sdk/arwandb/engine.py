@@ -38,9 +38,9 @@ class Engine:
     ) -> None:
         self.settings, self.identity, self.papers = settings, identity, papers
         self.disk = Disk()
-        self.folder, has_disk = self._make_folder()
+        self.folder, self._has_disk = self._make_folder()
         self.buffer = Buffer(next_step)
-        self.spool = Spool(self.disk if has_disk else None, self.folder, identity)
+        self.spool = Spool(self.disk if self._has_disk else None, self.folder, identity)
         self.sender: Sender | None = None
         self._describe = describe
         self._http: Http | None = None
@@ -152,6 +152,8 @@ class Engine:
             )
 
     def _save_papers(self, now: float) -> None:
+        if not self._has_disk:
+            return
         version, document = self.papers.document()
         self._saved_at = now
         try:
@@ -207,6 +209,8 @@ class Engine:
             self._lock_file.close()
 
     def _take_lock(self) -> None:
+        if not self._has_disk:
+            return
         try:
             self._lock_file = self.disk.open(self.spool.path(".lock"))
             self._lock_file.lock()
@@ -215,7 +219,7 @@ class Engine:
 
     def _save_ack(self, now: float) -> None:
         acked = self.spool.acked
-        if acked == self._acked_saved or now < self._ack_due:
+        if acked == self._acked_saved or now < self._ack_due or not self._has_disk:
             return
         self._ack_due = now + 1.0
         try:

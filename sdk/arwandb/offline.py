@@ -162,11 +162,10 @@ def _sync_stream(
     reader = one.reader
     if not one.papers.registration.get("project"):
         one.papers.registration["project"] = receipt.project
-    # A second attempt of a registration must not be told that the run is there already.
-    if one.papers.registration.get("resume") == "never":
-        one.papers.registration["resume"] = "allow"
+    # How to resume was said to the training process. Here it would reopen a run that ended, or refuse a second attempt.
+    one.papers.registration.pop("resume", None)
     start, total = reader.acked, reader.entries
-    sender = Sender(reader, one.papers, http.send, is_registered=True, has_beat=False)
+    sender = Sender(reader, one.papers, http.send, is_registered=reader.acked > 0, has_beat=False)
     sender.is_closing = True
     sender.hurry()
     last_progress, acked, tick = time.monotonic(), reader.acked, 0.0

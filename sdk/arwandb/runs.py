@@ -21,6 +21,9 @@ _now = time.time
 # Types whose values cannot change behind our back: they are kept as they are and looked at later, off the training
 # thread. Scalars of numpy join them when they are first seen.
 _LASTING: set[type] = {float, int, bool}
+# Nothing fits into this: a run whose inlet it is takes the careful way at each call.
+_CLOSED = Buffer()
+_CLOSED.room = 0
 _STATUS = {
     "finished": "finished", "success": "finished", "completed": "finished",
     "failed": "failed", "failure": "failed", "crashed": "failed", "error": "failed",
@@ -52,7 +55,7 @@ class Run:
         self._late = 0
         self._pid = os.getpid()
         self._engine: Engine | None = None
-        self._buffer = Buffer()
+        self._buffer = self._inlet = Buffer()
         self._system: Any = None
         items = as_mapping(config)
         self.config = Document(self._tell_config, items)
@@ -60,7 +63,7 @@ class Run:
         self._papers = Papers(self._registration(plain(items)), base_url=settings.base_url)
         if settings.mode == "disabled":
             self._finished = True
-            self._buffer.room = 0
+            self._inlet = _CLOSED
         else:
             self._start(describe=True)
 
@@ -76,7 +79,7 @@ class Run:
                     if type(value) not in _LASTING:
                         break
                 else:
-                    buffer = self._buffer
+                    buffer = self._inlet
                     if len(buffer.queue) < buffer.room and (step is None or 0 <= step < 9007199254740992):
                         buffer.queue.append((metrics.copy(), step, _now()))
                         return
@@ -102,11 +105,11 @@ class Run:
         with self._lock:
             if self._partial is not None:
                 flat, self._partial = {**self._partial, **flat}, None
-                self._buffer.room = abs(self._buffer.room)
+                self._inlet = self._buffer
             if commit is False and step is None:
-                # Kept until the next call; a room that no queue fits into brings that call here.
+                # Kept until the next call, which the closed inlet brings here.
                 self._partial = flat
-                self._buffer.room = -abs(self._buffer.room)
+                self._inlet = _CLOSED
                 return
         if step is not None:
             whole = whole_step(step)
@@ -152,7 +155,7 @@ class Run:
         self._engine = Engine(
             self.settings, identity, self._papers, next_step=next_step, describe=self._describe if describe else None
         )
-        self._buffer = self._engine.buffer
+        self._buffer = self._inlet = self._engine.buffer
         self._engine.start()
         if describe and self.settings.has_system_metrics:
             from .system import Sampler
@@ -249,7 +252,7 @@ class Run:
             if self._partial is not None:
                 self.log({}, commit=True)
             self._finished = True
-            self._buffer.room = 0
+            self._inlet = _CLOSED
             engine = self._engine
         life.forget(self)
         if engine is None:
@@ -303,7 +306,7 @@ class Run:
         self._papers = Papers({**self._papers.registration, "resume": "allow"}, base_url=self.settings.base_url)
         buffer, self._buffer = self._buffer, Buffer()
         self._buffer.encoder.next_step = buffer.encoder.next_step
-        self._buffer.room = 0  # the first log() comes to _start_in_child
+        self._inlet = _CLOSED  # brings the first log() to _start_in_child
 
     def _start_in_child(self) -> None:
         with self._lock:

@@ -61,6 +61,7 @@ class Sender:
         self._sent_at: float | None = None
         self._papers_version = 0
         self._was_refused_whole = False
+        self._may_be_registered = False
         self._sent_points = 0
         # How many entries a request may hold: shrinks by half while the server refuses, grows again when it does not.
         self._span = _BATCH_ENTRIES
@@ -86,6 +87,8 @@ class Sender:
         try:
             due = self._advance(now)
         except OSError as error:
+            # Only a connection that was refused proves that the request did not arrive.
+            self._may_be_registered |= not self.is_registered and not isinstance(error, ConnectionRefusedError)
             return self._pause(now, f"{type(error).__name__}: {error}")
         return due
 
@@ -157,7 +160,9 @@ class Sender:
     # The requests.
 
     def _register(self, now: float) -> float:
-        body = self.papers.registration
+        body = dict(self.papers.registration)
+        if self._may_be_registered and body.get("resume") == "never":
+            del body["resume"]  # an earlier attempt of ours may have made the run that the server would refuse
         if self._was_refused_whole:
             body = {name: body[name] for name in ("project", "id", "resume") if name in body}
         response = self._request("POST", "/v1/runs", to_json(body))
@@ -167,6 +172,7 @@ class Sender:
             return now
         pause = self._judge(response, now)
         if pause is not None:
+            self._may_be_registered |= response.status >= 500 or response.status < 400
             return pause
         self.refusal = str(response.json().get("detail") or f"status {response.status}")
         if not self._was_refused_whole and response.status in (413, 422):

@@ -120,11 +120,12 @@ class Model:
                 writers.setdefault((writer, epoch), []).append(seq)
                 points[writer, epoch] = points.get((writer, epoch), 0) + len(point["metrics"])
         intact = self.conflicts == 0
-        for key, numbers in writers.items():
+        for numbers in writers.values():
             intact = intact and sorted(numbers) == list(range(len(numbers)))
-            for expected in self.runs[run].get("expected", []):
-                if (expected["writer_id"], expected["epoch"]) == key:
-                    intact = intact and expected["points"] == points[key] and expected["next_seq"] == len(numbers)
+        for expected in self.runs[run].get("expected", []):
+            key = expected["writer_id"], expected["epoch"]
+            intact = intact and expected["points"] == points.get(key, 0)
+            intact = intact and expected["next_seq"] == len(writers.get(key, []))
         total = sum(points.values())
         return {
             "run_id": run, "points_committed": self.deliveries, "points_stored": total,

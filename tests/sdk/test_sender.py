@@ -1,0 +1,236 @@
+"""Delivery: what the server, and what stands in between, may answer, and what then becomes of the points."""
+
+import time
+from pathlib import Path
+
+import arwandb
+import pytest
+from arwandb import sender
+
+from tests.sdk.conftest import until
+from tests.sdk.model import Answer, problem
+from tests.sdk.standin import StandIn
+
+HTML = (200, {"Content-Type": "text/html"}, b"<html>Please log in to the hotel's network</html>")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses as in life, but short."""
+    monkeypatch.setattr(sender, "_FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(sender, "_LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(sender, "_DENIED_PAUSE_S", 0.1)
+    monkeypatch.setattr(sender, "_REFUSED_PAUSE_S", 0.1)
+
+
+def log(count: int, start: int = 0) -> None:
+    for step in range(start, start + count):
+        arwandb.log({"loss": float(step), "lr": 0.5})
+
+
+def whole(standin: StandIn, run: arwandb.Run, count: int) -> None:
+    """The run has each of `count` entries once, in order."""
+    assert standin.model.values(run.id, "loss") == [float(step) for step in range(count)]
+    assert standin.model.conflicts == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (500, {}, b"oops"), (502, {"Content-Type": "text/html"}, b"<html>bad gateway</html>"), (503, {"Retry-After": "0"}, b""),
+        (429, {"Retry-After": "0.05"}, b"{}"), (408, {}, b""), HTML, (200, {"Content-Type": "application/json"}, b'{"run_id":'),
+        (200, {"Content-Type": "application/json"}, b'{"run_id":"another","accepted":1,"stored":1,"next_seq":1}'),
+        (301, {"Location": "http://127.0.0.1:1/"}, b""), (302, {"Location": "/v1/runs"}, b""), (404, {}, b"nginx"),
+        (400, {"Content-Type": "text/html"}, b"bad"), problem(400, "truncated_body"), problem(401, "unauthorized"),
+        problem(403, "forbidden"), (204, {}, b""),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_no_receipt_is_no_receipt(standin: StandIn, bad: Answer) -> None:
+    answers = [0]
+
+    def fault(method: str, path: str) -> Answer | None:
+        answers[0] += 1
+        return bad if answers[0] % 3 else None
+
+    standin.fault = fault
+    run = arwandb.init()
+    log(50)
+    time.sleep(0.2)
+    log(50, 50)
+    arwandb.finish(timeout=20)
+    whole(standin, run, 100)
+    assert run.status()["quarantined"] == 0
+    assert standin.model.runs[run.id]["status"] == "finished"
+
+
+def test_a_receipt_that_names_too_few_points_is_not_believed(standin: StandIn) -> None:
+    asked = [0]
+
+    def fault(method: str, path: str) -> Answer | None:
+        if path.startswith("/v1/ingest"):
+            asked[0] += 1
+            if asked[0] < 4:
+                document = b'{"run_id":"%s","accepted":1,"stored":1,"duplicates":0,"skipped":0,"next_seq":1}'
+                return 200, {"Content-Type": "application/json"}, document % run.id.encode()
+        return None
+
+    run = arwandb.init()
+    standin.fault = fault
+    log(20)
+    arwandb.finish()
+    whole(standin, run, 20)
+    assert asked[0] >= 4
+
+
+def test_lost_answers_and_requests_that_come_twice_are_stored_once(standin: StandIn) -> None:
+    import random
+
+    chance = random.Random(3)
+    standin.fault = lambda method, path: chance.choice(["lose", "twice", "drop", None, None])
+    run = arwandb.init()
+    for part in range(20):
+        log(100, part * 100)
+        time.sleep(0.02)
+    arwandb.finish(timeout=30)
+    whole(standin, run, 2000)
+    assert standin.model.receipt(run.id)["intact"]
+    assert standin.model.duplicates > 0
+
+
+def test_the_server_may_be_away_at_init_and_come_later(standin: StandIn) -> None:
+    standin.stop()
+    start = time.monotonic()
+    run = arwandb.init(config={"lr": 1.0})
+    assert time.monotonic() - start < 0.5
+    log(1000)
+    time.sleep(0.2)
+    standin.restart()
+    arwandb.finish()
+    whole(standin, run, 1000)
+    assert standin.model.runs[run.id]["config"] == {"lr": 1.0}
+
+
+def test_the_server_may_restart_in_between(standin: StandIn) -> None:
+    run = arwandb.init()
+    log(300)
+    until(lambda: run.status()["stored"] == 300)
+    standin.stop()
+    log(300, 300)
+    time.sleep(0.2)
+    standin.restart()
+    log(300, 600)
+    arwandb.finish()
+    whole(standin, run, 900)
+
+
+def test_a_key_that_stops_working_costs_nothing_once_it_works_again(standin: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    run = arwandb.init()
+    log(100)
+    until(lambda: run.status()["stored"] == 100)
+    standin.model.keys.clear()
+    log(100, 100)
+    time.sleep(0.3)
+    assert run.status()["stored"] == 100
+    until(lambda: run.status()["spooled"] == 200)
+    standin.model.keys.add(standin.key)
+    arwandb.finish()
+    whole(standin, run, 200)
+    assert capsys.readouterr().err.count("API key") == 1
+
+
+@pytest.mark.parametrize("count", [1, 40, 3000, 12_000])
+def test_the_smallest_failing_part_is_put_aside_and_the_rest_goes_on(
+    standin: StandIn, spool: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    standin.model.poison = {"evil"}
+    run = arwandb.init()
+    bad = {0, count // 3, count - 1}
+    for step in range(count):
+        arwandb.log({"evil": 1.0} if step in bad else {"loss": float(step)})
+    arwandb.finish(timeout=30)
+
+    assert standin.model.values(run.id, "loss") == [float(step) for step in range(count) if step not in bad]
+    assert run.status()["quarantined"] == len(bad)
+    assert len(next(spool.glob("*/quarantine/*.jsonl")).read_text().splitlines()) == len(bad)
+    assert not standin.model.receipt(run.id)["intact"]
+    assert capsys.readouterr().err.count("put aside") == 1
+    assert len(standin.model.requests) < 150
+
+
+def test_a_smaller_limit_of_the_server_is_found(standin: StandIn) -> None:
+    standin.model.max_entries = 70
+    run = arwandb.init()
+    log(3000)
+    arwandb.finish(timeout=30)
+    whole(standin, run, 3000)
+    assert run.status()["quarantined"] == 0
+
+
+def test_a_run_that_the_server_forgot_is_registered_again(standin: StandIn) -> None:
+    run = arwandb.init(config={"lr": 1.0})
+    log(10)
+    until(lambda: run.status()["stored"] == 10)
+    standin.model.runs.clear()
+    log(10, 10)
+    arwandb.finish()
+    assert standin.model.runs[run.id]["config"] == {"lr": 1.0}
+    whole(standin, run, 20)
+
+
+def test_a_refused_description_does_not_cost_the_points(standin: StandIn) -> None:
+    def fault(method: str, path: str) -> Answer | None:
+        if path == "/v1/runs" and not standin.model.requests.count(("POST", "/x")):
+            standin.model.requests.append(("POST", "/x"))
+            return problem(422, "invalid_field", "config is too deep")
+        return None
+
+    standin.fault = fault
+    run = arwandb.init(config={"lr": 1.0})
+    log(10)
+    arwandb.finish()
+    whole(standin, run, 10)
+    assert standin.model.runs[run.id]["config"] == {}
+
+
+def test_config_and_summary_changes_reach_the_server_while_it_runs(standin: StandIn) -> None:
+    run = arwandb.init(config={"lr": 1.0})
+    until(lambda: run.id in standin.model.runs)
+    run.config.update({"batch": 8})
+    run.summary["best"] = 0.5
+    until(lambda: standin.model.runs[run.id]["summary"] == {"best": 0.5})
+    assert standin.model.runs[run.id]["config"] == {"lr": 1.0, "batch": 8}
+    assert standin.model.runs[run.id]["status"] == "running"
+
+
+def test_finish_is_bounded_when_the_server_is_a_black_hole(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(1)
+        monkeypatch.setenv("ARWANDB_BASE_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
+        run = arwandb.init()
+        log(100)
+        time.sleep(0.1)
+        start = time.monotonic()
+        arwandb.finish(timeout=0.5)
+        assert time.monotonic() - start < 1.5
+    assert run.status()["spooled"] == 100
+    monkeypatch.setenv("ARWANDB_BASE_URL", standin.base_url)
+    assert arwandb.sync()[0].is_intact
+    whole(standin, run, 100)
+
+
+def test_a_quiet_run_shows_that_it_lives(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_BEAT_S", 0.1)
+    arwandb.init()
+    until(lambda: standin.model.batches.count(0) >= 3)
+
+
+def test_what_was_gathered_is_sent_at_the_interval_or_the_count(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = arwandb.init(flush_interval=3600)
+    log(200)
+    time.sleep(0.3)
+    assert standin.model.entries == {}
+    log(200, 200)
+    until(lambda: run.status()["stored"] == 400, 3)
