@@ -1,0 +1,113 @@
+"""Every page in a real browser: nothing that a screen reader stumbles over, nothing blocked, nothing wider than a phone."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.make import point
+from tests.server import Server
+
+PAGES = ["/", "/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"]
+DOORS = ["/login", "/signup"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with two runs: one finished, one that still lives and has logged NaN and system metrics."""
+    server = Server(tmp_path_factory.mktemp("server")).start()
+    key = server.key("admin")
+
+    def post(path: str, body: object) -> None:
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers)
+        urllib.request.urlopen(request, timeout=30).close()
+
+    post("/v1/projects", {"name": "char-lm", "objective_metric": "val/bpb", "target": 0.5})
+    for run_id in ("one", "two"):
+        post("/v1/runs", {"project": "char-lm", "id": run_id, "config": {"lr": 0.1, "opt": {"name": run_id}}})
+        points = [
+            point(step, **{"loss": 1 / (step + 1), "val/bpb": 2.0 - step / 90, "system/cpu": 5.0}) for step in range(60)
+        ]
+        points[30]["nonfinite"] = ["grad_norm"]
+        post("/v1/ingest", {"run_id": run_id, "writer_id": "w", "epoch": "e", "first_seq": 0, "points": points})
+    post("/v1/runs/one/finish", {})
+    yield server
+    server.stop()
+
+
+def visit(browser: Browser, server: Server, scheme: str, width: int) -> Page:
+    page = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}).new_page()  # type: ignore[arg-type]
+    page.goto(f"{server.base_url}/login")
+    page.fill("input[name=email]", "ada@example.org")
+    page.fill("input[name=password]", "correct horse battery")
+    page.click("main button[type=submit]")
+    page.wait_for_url(f"{server.base_url}/")
+    return page
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 1400), ("light", 360)])
+def test_every_page_is_clean(browser: Browser, server: Server, scheme: str, width: int) -> None:
+    stranger = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800}).new_page()  # type: ignore[arg-type]
+    page = visit(browser, server, scheme, width)
+    faults: list[str] = []
+    for shown, paths in ((stranger, DOORS), (page, PAGES)):
+        shown.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+        shown.on("pageerror", lambda error: faults.append(str(error)))
+        for path in paths:
+            shown.goto(server.base_url + path)
+            shown.wait_for_load_state("load")
+            shown.wait_for_timeout(400)  # charts that come into view
+            found = Axe().run(shown)
+            faults += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found.response["violations"]]
+            if shown.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                faults.append(f"{path} is wider than the window")
+        shown.context.close()
+    assert faults == []
+
+
+@pytest.mark.browser
+def test_the_first_view_needs_no_script(browser: Browser, server: Server) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{server.base_url}/login")
+    page.fill("input[name=email]", "ada@example.org")
+    page.fill("input[name=password]", "correct horse battery")
+    page.click("main button[type=submit]")
+    page.goto(f"{server.base_url}/p/char-lm")
+    assert page.locator("figure.chart svg").count() >= 1
+    assert page.locator("figure.chart svg title").first.text_content()
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_a_finished_run_asks_for_nothing_more(browser: Browser, server: Server) -> None:
+    page = visit(browser, server, "light", 1400)
+    page.goto(f"{server.base_url}/p/char-lm/runs/one")
+    page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(6500)
+    assert asked == []
+    page.goto(f"{server.base_url}/p/char-lm/runs/two")
+    page.wait_for_load_state("load")
+    asked.clear()
+    page.wait_for_timeout(6500)
+    assert asked  # one that lives is looked after
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_the_theme_is_kept_from_page_to_page(browser: Browser, server: Server) -> None:
+    page = visit(browser, server, "light", 1400)
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.click("[data-theme-switch]")  # from automatic to light
+    page.click("[data-theme-switch]")  # to dark
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert dark != before
+    page.goto(f"{server.base_url}/settings")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+    page.context.close()
