@@ -7,6 +7,7 @@ stays up afterwards for looking at the charts; Ctrl-C stops it.
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ def main() -> int:
         text=True,
     ).stdout.strip()
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # takes the server along, as Ctrl-C does
     with (demo / "server.log").open("ab") as log:
         server = subprocess.Popen([ARWX, "serve"], env=environment, cwd=ROOT, stdout=log)
     try:
