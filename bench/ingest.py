@@ -23,8 +23,9 @@ _decoder = msgspec.json.Decoder(list[Entry])
 def measure(scale: float) -> Iterator[Row]:
     """JSON batches by 1 and 4 clients, an NDJSON stream, and what a point takes on disk."""
     with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder))
         started = time.perf_counter()
-        server = Server(Path(folder)).start()
+        server.start()
         yield Row(
             "start of the server, 2 workers, to the first answer",
             f"{time.perf_counter() - started:.2f} s",
