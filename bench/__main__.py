@@ -41,7 +41,8 @@ def _document(rows: list[Row]) -> str:
             "# What arwx costs",
             "",
             f"Measured {datetime.now(UTC):%Y-%m-%d} by `make bench` on {cores} cores, {platform.system()} {platform.machine()}, Python "
-            f"{platform.python_version()}, {packages}, SQLite. Charts and receipts are medians of several rounds, ingest is one pass; limits are measured in the same run.",
+            f"{platform.python_version()}, {packages}, SQLite. Charts and "
+            "receipts are medians of several rounds, ingest is one pass; limits are measured in the same run.",
             "",
             "| what | measured | limit in the same run | target |",
             "|---|---|---|---|",
