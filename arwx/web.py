@@ -48,7 +48,10 @@ def init_app(app: Flask, settings: Settings) -> None:
         if settings.is_https:
             headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
         if request.endpoint != "static":
-            headers.setdefault("Cache-Control", "private, no-cache")
+            # What a form answers, such as a fresh key, is not kept anywhere.
+            headers.setdefault(
+                "Cache-Control", "private, no-cache" if request.method in {"GET", "HEAD"} else "no-store"
+            )
         _log_request(response, spent_ms)
         return response
 
