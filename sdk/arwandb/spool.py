@@ -86,7 +86,7 @@ class Spool(Stream):
         except OSError as error:
             self.fault = error
             self._retry_at = now + _RETRY_S
-            self._close_segment()
+            self._leave_segment()
 
     def sync(self, now: float) -> None:
         """Force what was written to the device. A segment whose fsync fails is given up and its entries written anew."""
@@ -204,6 +204,15 @@ class Spool(Stream):
         self._sync_faults = 0
         self.synced_seq = self._segment.next_seq
         self._forget_unsynced()
+
+    def _leave_segment(self) -> None:
+        """Go on in another file after a fault. What stands in this one is forced first: no later fsync would cover it."""
+        if self._file is not None and self._unsynced:
+            try:
+                self._force()
+            except OSError:
+                pass  # its entries are back in memory
+        self._close_segment()
 
     def _forget_unsynced(self) -> None:
         self._unsynced.clear()

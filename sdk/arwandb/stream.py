@@ -132,7 +132,9 @@ class Stream:
                 self.disk.replace(name, self.disk.read(segment.path, start, end - start))
             self.disk.remove(segment.path)
         except OSError:
-            return  # it stays, is read again at the next sync, and the server finds nothing new in it
+            # It stays, to be removed at the next acknowledgement; at worst a sync finds nothing new in it.
+            with self._lock:
+                self.segments.insert(0, segment)
 
     def put_aside(self, entry: Entry, reason: str) -> None:
         """Keep an entry that the server refused, with its reason, where a person can look at it. Best effort."""
