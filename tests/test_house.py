@@ -18,15 +18,16 @@ ROOMS = [
     {"clock", "errors", "config"},
     {"ids"},
     {"db", "models", "pages"},
-    {"svg", "frontier", "trees"},
-    {"points"},
+    {"svg", "frontier", "textdiff"},
+    {"trees"},
+    {"points", "blobstore"},
     {"access"},
-    {"keys", "people", "projects", "runs", "experiments", "artifacts", "blobs", "charts", "schema"},
+    {"keys", "people", "projects", "runs", "experiments", "artifacts", "blobs", "files", "charts", "schema"},
     {"web"},
     {"api", "ui", "cli"},
 ]
-FLASK_FREE = set().union(*ROOMS[:7]) - {"db"}
-PURE = {"svg", "frontier", "trees", "ids", "errors"}
+FLASK_FREE = set().union(*ROOMS[:8]) - {"db"}
+PURE = {"svg", "frontier", "textdiff", "trees", "ids", "errors"}
 
 
 def sources(folder: str) -> Iterator[tuple[Path, ast.Module]]:
