@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from . import life, notice
 from .documents import Document
 from .runs import Run
-from .settings import Settings, UsageError
+from .settings import Settings as _Settings
+from .settings import UsageError
 from .standins import (
     AlertLevel,
     Api,
@@ -31,6 +32,7 @@ from .standins import (
     Molecule,
     Object3D,
     Plotly,
+    Settings,
     Table,
     Video,
     plot,
@@ -102,12 +104,15 @@ def init(
         "system_interval": system_interval, "dir": dir, "base_url": others.get("base_url"),
         "flush_interval": others.get("flush_interval"),
     }  # fmt: skip
-    settings = Settings(given)
+    settings = _Settings(given)
     notice.mute(is_muted=settings.is_silent)
     try:
         fresh = Run(settings, config)
     except TypeError as error:
         raise UsageError(str(error)) from None
+    if settings.resume in {"must", "never"} and (refusal := fresh.await_registration(_ASK_S)):
+        fresh.discard()
+        raise UsageError(f"resume={settings.resume!r}: {refusal}")
     if open_run is not None and not open_run._finished and reinit != "create_new":
         open_run.finish()
     life.remember(fresh)
@@ -115,6 +120,8 @@ def init(
     return fresh
 
 
+# How long init() waits for the server's word where the caller asked for it.
+_ASK_S = 5.0
 _WANDB_ARGUMENTS = {
     "entity", "settings", "force", "anonymous", "allow_val_change", "config_exclude_keys", "config_include_keys",
     "monitor_gym", "sync_tensorboard", "save_code", "fork_from", "resume_from", "magic", "tensorboard", "base_url",
@@ -163,7 +170,7 @@ def login(key: str | None = None, **_: Any) -> bool:
     """Keep this key for the server of the settings. Without a key it only says whether there is one."""
     from .settings import store_key
 
-    settings = Settings()
+    settings = _Settings()
     if key:
         store_key(settings.base_url, key)
     return bool(key or settings.api_key)

@@ -47,6 +47,12 @@ class Papers:
         self.finish: Document | None = document.get("finish")
         self.version = 1 if self.config or self.summary else 0
 
+    def describe(self, more: Document) -> None:
+        """Add what was found out about the run before it was registered."""
+        with self._lock:
+            self.registration = {**self.registration, **more}
+            self.version += 1
+
     def update_config(self, changes: Document) -> None:
         """Remember changed keys of the config."""
         with self._lock:

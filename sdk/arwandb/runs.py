@@ -10,6 +10,7 @@ from typing import Any
 
 from . import life, notice
 from .buffer import Buffer
+from .code import commit
 from .documents import Document, Summary, as_mapping, plain
 from .engine import Engine
 from .papers import Papers
@@ -164,7 +165,27 @@ class Run:
             self._system.start()
 
     def _describe(self) -> None:
-        """Note which code runs, as far as git can say. On a thread of its own, before the run is registered."""
+        """Note which commit runs. On a background thread, before the run is registered."""
+        found = commit(os.getcwd())
+        if found is not None:
+            self._papers.describe({"commit": found})
+
+    def await_registration(self, timeout: float) -> str | None:
+        """Wait until the server has answered the registration; returns its refusal, None if it took the run or is away."""
+        engine = self._engine
+        if engine is None or engine.sender is None:
+            return None
+        engine.registered.wait(timeout)
+        return None if engine.sender.is_registered else engine.sender.refusal
+
+    def discard(self) -> None:
+        """Give up a run that was refused before anything was logged."""
+        self._finished, self._inlet = True, _CLOSED
+        life.forget(self)
+        if self._system is not None:
+            self._system.stop()
+        if self._engine is not None:
+            self._engine.discard()
 
     def _tell_config(self, changes: dict[str, Any]) -> None:
         if not self._finished:

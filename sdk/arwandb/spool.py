@@ -113,6 +113,7 @@ class Spool(Stream):
         self.commit(now)
         self.sync(now)
         self._close_segment()
+        self.ack(self.acked)  # a file whose removal failed is tried once more
 
     def abandon(self) -> None:
         """After a fork, in the child: let go of the parent's file without touching it."""

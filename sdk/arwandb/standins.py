@@ -63,6 +63,10 @@ class Artifact(_StandIn):
     """Stands in for `wandb.Artifact`."""
 
 
+class Settings(_StandIn):
+    """Stands in for `wandb.Settings`; what a run is told stands in the arguments of `init()` and in the environment."""
+
+
 class Table(_StandIn):
     """Stands in for `wandb.Table`; keeps its rows, so that scripts that read them back work."""
 

@@ -88,7 +88,17 @@ class Real:
             "WEB_CONCURRENCY": "2",
         }  # fmt: skip
         self.command("migrate")
-        self.command("user", "add", "ada@example.org", "--org", "lab", "--role", "owner", "--password-stdin", given="correct horse 1")
+        self.command(
+            "user",
+            "add",
+            "ada@example.org",
+            "--org",
+            "lab",
+            "--role",
+            "owner",
+            "--password-stdin",
+            given="correct horse 1",
+        )
         self.key = self.command("key", "new", "--org", "lab", "--name", "sdk").strip()
         self.start()
 

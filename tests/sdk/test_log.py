@@ -61,7 +61,20 @@ def test_numbers_of_every_kind_arrive_bit_for_bit(standin: StandIn, given: objec
 
 @pytest.mark.parametrize(
     "given",
-    [None, "0.5", b"1", math.nan, math.inf, -math.inf, 10**400, [1.0], np.array([1.0, 2.0]), object(), 1j, np.float32("nan")],
+    [
+        None,
+        "0.5",
+        b"1",
+        math.nan,
+        math.inf,
+        -math.inf,
+        10**400,
+        [1.0],
+        np.array([1.0, 2.0]),
+        object(),
+        1j,
+        np.float32("nan"),
+    ],
 )
 def test_what_is_no_finite_number_is_left_out_and_counted(standin: StandIn, given: object) -> None:
     run = arwandb.init()

@@ -13,7 +13,9 @@ from tests.sdk.conftest import Real, until
 from tests.sdk.standin import StandIn
 
 
-def test_an_offline_run_is_delivered_with_all_its_papers(real: Real, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_offline_run_is_delivered_with_all_its_papers(
+    real: Real, spool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = arwandb.init(project="char-lm", mode="offline", name="later", config={"lr": 1e-3}, tags=["a"])
     run.config.layers = 4
     for step in range(500):
@@ -86,13 +88,15 @@ def test_two_syncs_at_once_keep_apart(standin: StandIn, spool: Path) -> None:
     assert arwandb.sync()[0].is_intact
 
 
-def test_what_an_online_run_could_not_deliver_is_synced_later(standin: StandIn, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_an_online_run_could_not_deliver_is_synced_later(
+    standin: StandIn, spool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     standin.stop()
     run = arwandb.init(config={"lr": 1.0})
     for step in range(100):
         arwandb.log({"loss": float(step)})
     arwandb.finish(timeout=0.3)
-    assert f"100 of 100 entries are not delivered yet" in capsys.readouterr().err
+    assert "100 of 100 entries are not delivered yet" in capsys.readouterr().err
     standin.restart()
 
     assert cli.main(["status"]) == 1
@@ -107,7 +111,9 @@ def test_what_an_online_run_could_not_deliver_is_synced_later(standin: StandIn, 
     assert standin.model.values(run.id, "loss") == [float(step) for step in range(100)]
 
 
-def test_damage_is_told_and_the_exit_code_says_so(standin: StandIn, spool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_told_and_the_exit_code_says_so(
+    standin: StandIn, spool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = arwandb.init(mode="offline")
     for step in range(100):
         arwandb.log({"loss": float(step)})
@@ -135,7 +141,9 @@ def test_a_server_that_is_away_makes_sync_give_up_in_time(standin: StandIn, spoo
     assert arwandb.sync()[0].is_intact
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["sync", "/nowhere/at/all"], ["sync", "a", "b"], ["sync", "--force"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["sync", "/nowhere/at/all"], ["sync", "a", "b"], ["sync", "--force"]]
+)
 def test_commands_that_cannot_start_say_so(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err
@@ -168,7 +176,9 @@ def test_the_module_runs_as_a_command(real: Real, script: Callable[..., Any], sp
     arwandb.log({"loss": 1.0})
     arwandb.finish()
     environ = {**offline.os.environ, "PYTHONPATH": str(SDK)}
-    done = subprocess.run([sys.executable, "-m", "arwandb", "sync"], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "arwandb", "sync"], env=environ, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "1 points stored" in done.stdout
     until(lambda: True)

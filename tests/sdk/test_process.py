@@ -61,7 +61,9 @@ def test_with_notes_how_the_block_ended(standin: StandIn) -> None:
 
 
 def test_a_handler_of_sigterm_stays(standin: StandIn, script: Script) -> None:
-    body = "import signal\nsignal.signal(15, lambda *_: sys.exit(7))\n" + LOOP + "os.kill(os.getpid(), 15); time.sleep(9)"
+    body = (
+        "import signal\nsignal.signal(15, lambda *_: sys.exit(7))\n" + LOOP + "os.kill(os.getpid(), 15); time.sleep(9)"
+    )
     assert ended(script(body))[0] == 7
     assert len(standin.model.points("the-run")) == 200
 
@@ -344,12 +346,18 @@ print(json.dumps({"modules": sorted(sys.modules)}))
     code, out, err = ended(script(body))
     assert code == 0, err
     loaded = set(json.loads(out)["modules"])
-    assert not loaded & {"ssl", "http.client", "email", "subprocess", "urllib.request", "asyncio", "random", "numpy", "tempfile"} - bare()
+    assert (
+        not loaded
+        & {"ssl", "http.client", "email", "subprocess", "urllib.request", "asyncio", "random", "numpy", "tempfile"}
+        - bare()
+    )
 
 
 def bare() -> set[str]:
     """What this Python loads by itself."""
-    done = subprocess.run([sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
     return set(done.stdout.split())
 
 
@@ -358,7 +366,9 @@ def test_at_most_three_threads_are_added(standin: StandIn) -> None:
 
     before = threading.active_count()
     arwandb.init(system_metrics=True)
-    assert threading.active_count() - before <= 3 + len([name for name in threading.enumerate() if "process_request" in name.name])
+    assert threading.active_count() - before <= 3 + len(
+        [name for name in threading.enumerate() if "process_request" in name.name]
+    )
     assert signal.getsignal(signal.SIGTERM) is not None
     assert SDK.exists()
     until(lambda: True)

@@ -123,7 +123,9 @@ def test_the_server_may_restart_in_between(standin: StandIn) -> None:
     whole(standin, run, 900)
 
 
-def test_a_key_that_stops_working_costs_nothing_once_it_works_again(standin: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_stops_working_costs_nothing_once_it_works_again(
+    standin: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = arwandb.init()
     log(100)
     until(lambda: run.status()["stored"] == 100)
@@ -227,7 +229,9 @@ def test_a_quiet_run_shows_that_it_lives(standin: StandIn, monkeypatch: pytest.M
     until(lambda: standin.model.batches.count(0) >= 3)
 
 
-def test_what_was_gathered_is_sent_at_the_interval_or_the_count(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_gathered_is_sent_at_the_interval_or_the_count(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = arwandb.init(flush_interval=3600)
     log(200)
     time.sleep(0.3)

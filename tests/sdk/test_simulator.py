@@ -246,7 +246,12 @@ class Simulation:
         self._heal()
         self._write()
         self.spool.close(self.now + 100)
-        expected = {"writer_id": "rank0", "epoch": self.who.epoch, "points": self.spool.points, "next_seq": self.spool.next_seq}
+        expected = {
+            "writer_id": "rank0",
+            "epoch": self.who.epoch,
+            "points": self.spool.points,
+            "next_seq": self.spool.next_seq,
+        }
         self.papers.end({"status": "finished", "expected": [expected]})
         self.sender.is_closing = True
         self.sender.hurry()
@@ -279,7 +284,9 @@ class Simulation:
             reader = SpoolReader(self.disk, "/s/run_1", self.who, self.spool.acked if kept else 0)  # type: ignore[arg-type]
             reader.scan_all()
             papers_ = Papers({"project": "p", "id": "run_1"})
-            sender = Sender(reader, papers_, self.network.send, chance=self.chance.random, is_registered=True, has_beat=False)
+            sender = Sender(
+                reader, papers_, self.network.send, chance=self.chance.random, is_registered=True, has_beat=False
+            )
             sender.is_closing = True
             sender.hurry()
             self._drive(sender)

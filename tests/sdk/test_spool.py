@@ -16,7 +16,9 @@ FULL = os.environ.get("ARWX_FULL") == "1"
 
 
 def entries(count: int, start: int = 0) -> list[Entry]:
-    return [(seq, 1, b'{"step":%d,"ts":1.5,"metrics":{"loss":%d.25}}' % (seq, seq)) for seq in range(start, start + count)]
+    return [
+        (seq, 1, b'{"step":%d,"ts":1.5,"metrics":{"loss":%d.25}}' % (seq, seq)) for seq in range(start, start + count)
+    ]
 
 
 def written(given: list[Entry]) -> bytes:
@@ -216,7 +218,9 @@ def test_a_disk_that_fails_at_any_write_loses_nothing(tmp_path: Path, errno: int
         folder.mkdir()
         disk = Faulty()
         # A short write and then the error, as a full disk gives it, for a while.
-        disk.fail_write = lambda count: 11 if count == bad else OSError(errno, "injected") if bad < count < bad + 4 else None
+        disk.fail_write = lambda count: (
+            11 if count == bad else OSError(errno, "injected") if bad < count < bad + 4 else None
+        )
         spool = Spool(disk, str(folder), WHO)
         now = fill(spool, 300)
         assert list(spool.iterate(0)) == entries(300), bad

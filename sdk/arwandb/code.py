@@ -1,0 +1,60 @@
+"""Which code runs: the commit of the git repository around a folder, read from its files.
+
+No git program is started, so no configuration of the repository can make one do anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_MAX_LINKS = 5
+
+
+def commit(folder: str) -> str | None:
+    """The commit that is checked out in the repository around `folder`; None if there is none that can be read."""
+    try:
+        found = _git_folder(os.path.abspath(folder))
+        return None if found is None else _resolve(found, "HEAD", 0)
+    except (OSError, ValueError):
+        return None
+
+
+def _git_folder(folder: str) -> str | None:
+    while True:
+        path = os.path.join(folder, ".git")
+        if os.path.isdir(path):
+            return path
+        if os.path.isfile(path):  # a worktree or a submodule
+            target = _read(path).removeprefix("gitdir:").strip()
+            return os.path.normpath(os.path.join(folder, target))
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def _resolve(git: str, name: str, links: int) -> str | None:
+    """The commit that a ref stands for; refs that a worktree does not have of its own are those of its repository."""
+    common = git
+    if os.path.isfile(os.path.join(git, "commondir")):
+        common = os.path.normpath(os.path.join(git, _read(os.path.join(git, "commondir")).strip()))
+    for base in (git, common):
+        if os.path.isfile(os.path.join(base, name)):
+            text = _read(os.path.join(base, name)).strip()
+            if text.startswith("ref: ") and links < _MAX_LINKS:
+                return _resolve(git, text[5:].strip(), links + 1)
+            return text if _SHA.fullmatch(text) else None
+    packed = os.path.join(common, "packed-refs")
+    if os.path.isfile(packed):
+        for line in _read(packed).splitlines():
+            sha, _, ref = line.partition(" ")
+            if ref == name and _SHA.fullmatch(sha):
+                return sha
+    return None
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read(16 << 20)

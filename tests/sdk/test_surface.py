@@ -1,0 +1,262 @@
+"""What one may call, and scripts that were written for W&B."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import arwandb
+import pytest
+from arwandb import code
+from arwandb.http import proxy_for
+from arwandb.system import Machine
+
+from tests.sdk.conftest import SDK, until
+from tests.sdk.model import Answer, problem
+from tests.sdk.standin import StandIn
+
+SCRIPTS = {
+    "a plain loop": """
+wandb.init(project="p", entity="team", id="w")
+for step in range(10):
+    wandb.log({"loss": 1.0 / (step + 1)})
+wandb.finish()
+""",
+    "config and argparse": """
+import argparse
+args = argparse.Namespace(lr=0.1, layers=2)
+wandb.init(project="p", id="w", config=args, reinit=True, settings=wandb.Settings(start_method="fork"))
+wandb.config.update({"extra": 1}, allow_val_change=True)
+assert wandb.config.lr == 0.1 and wandb.config["layers"] == 2 and wandb.config.get("none", 7) == 7
+for step in range(10):
+    wandb.log({"loss": wandb.config.lr}, step=step, commit=True)
+wandb.run.summary["best"] = 1.0
+""",
+    "nested metrics": """
+run = wandb.init(project="p", id="w", job_type="train", tags=["a"], notes="n", anonymous="allow")
+for epoch in range(10):
+    run.log({"train": {"loss": 0.5, "acc": 0.1}, "epoch": epoch}, commit=False)
+    run.log({"val": {"loss": 0.7}, "loss": 0.1})
+print(wandb.run.name, wandb.run.id, wandb.run.url, wandb.run.dir, wandb.run.project)
+""",
+    "with init": """
+with wandb.init(project="p", id="w", config={"lr": 1}) as run:
+    for step in range(10):
+        run.log({"loss": 1.0})
+    assert run.summary["loss"] == 1.0
+""",
+    "media and models": """
+wandb.login()
+run = wandb.init(project="p", id="w", save_code=True)
+wandb.watch(object(), log="all")
+wandb.define_metric("val/*", step_metric="epoch")
+table = wandb.Table(columns=["a", "b"], data=[[1, 2]])
+table.add_data(3, 4)
+for step in range(10):
+    wandb.log({"loss": 1.0, "image": wandb.Image([[0]], caption="c"), "hist": wandb.Histogram([1, 2]), "table": table,
+               "pr": wandb.plot.line(table, "a", "b")})
+wandb.save("model.pt")
+artifact = wandb.Artifact("model", type="model")
+artifact.add_file("model.pt")
+run.log_artifact(artifact)
+wandb.alert(title="t", text="x", level=wandb.AlertLevel.WARN)
+wandb.unwatch()
+wandb.finish(exit_code=0)
+""",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_ordinary_wandb_script_runs_unchanged(standin: StandIn, script: Callable[..., Any], name: str) -> None:
+    process = script("import arwandb as wandb\n" + SCRIPTS[name], WANDB_API_KEY=standin.key, ARWANDB_API_KEY="")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert len(standin.model.values("w", "loss")) == 10
+    assert standin.model.runs["w"]["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"project": "a/b"}, {"project": "x" * 129}, {"id": "no spaces"}, {"writer_id": "a.b"}, {"mode": "sometimes"}, {"config": 7},
+     {"resume": "perhaps"}, {"nonsense": 1}, {"base_url": "ftp://x"}, {"system_interval": "often"}],
+)  # fmt: skip
+def test_arguments_that_cannot_work_are_refused_at_once(given: dict[str, Any], spool: Path) -> None:
+    with pytest.raises(arwandb.UsageError):
+        arwandb.init(**given)
+    assert not spool.exists()
+
+
+def test_before_init_the_error_says_what_to_do() -> None:
+    arwandb.finish()
+    for call in (lambda: arwandb.log({"x": 1}), lambda: arwandb.watch(None), lambda: arwandb.save("x")):
+        with pytest.raises(arwandb.Error, match="init"):
+            call()
+
+
+def test_disabled_does_nothing_at_all(spool: Path) -> None:
+    run = arwandb.init(mode="disabled")
+    arwandb.log({"loss": 1.0})
+    run.config.lr = 1.0
+    run.summary["best"] = 1.0
+    arwandb.finish()
+    assert not spool.exists()
+
+
+def test_the_wandb_environment_is_read_and_ours_comes_first(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PROJECT": "theirs",
+        "RUN_ID": "from-env",
+        "NAME": "n",
+        "TAGS": "a, b",
+        "RUN_GROUP": "g",
+    }.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("ARWANDB_PROJECT", "ours")
+    arwandb.init()
+    arwandb.finish()
+    run = standin.model.runs["from-env"]
+    assert (run["project"], run["name"], run["tags"], run["group"]) == ("ours", "n", ["a", "b"], "g")
+
+
+def test_resume_must_and_never_are_answered_before_training_begins(standin: StandIn) -> None:
+    def fault(method: str, path: str) -> Answer | None:
+        return problem(404, "not_found", "There is no run with this id to resume.") if path == "/v1/runs" else None
+
+    arwandb.init(id="taken")
+    arwandb.finish()
+    with pytest.raises(arwandb.UsageError, match="there already"):
+        arwandb.init(id="taken", resume="never")
+    arwandb.init(id="fresh", resume="never")
+    arwandb.finish()
+    standin.fault = fault
+    with pytest.raises(arwandb.UsageError, match="no run"):
+        arwandb.init(id="nowhere", resume="must")
+
+
+def test_config_takes_anything_and_masks_secrets(standin: StandIn) -> None:
+    arwandb.init(
+        id="c", config={"api_key": "s3cret", "pad_token": "<pad>", "nan": float("nan"), "path": Path("a"), "t": (1, 2)}
+    )
+    arwandb.finish()
+    config = standin.model.runs["c"]["config"]
+    assert config == {"api_key": "***", "pad_token": "<pad>", "nan": "nan", "path": "a", "t": [1, 2]}
+
+
+def test_the_commit_is_read_from_the_repository(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        setting = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(
+            ["git", *setting, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    git("init", "-q")
+    assert code.commit(str(tmp_path)) is None
+    git("commit", "-q", "--allow-empty", "-m", "x")
+    head = git("rev-parse", "HEAD")
+    (tmp_path / "deep").mkdir()
+    assert code.commit(str(tmp_path / "deep")) == head
+    git("pack-refs", "--all")
+    assert code.commit(str(tmp_path)) == head
+    git("worktree", "add", "-q", "-b", "other", "tree")
+    assert code.commit(str(tmp_path / "tree")) == head
+    git("checkout", "-q", "--detach")
+    assert code.commit(str(tmp_path)) == head
+
+
+def test_system_metrics_have_their_own_steps(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    from arwandb import system
+
+    monkeypatch.setattr(system, "_FIRST_S", 0.05)
+    run = arwandb.init(system_metrics=True, system_interval=1)
+    arwandb.log({"loss": 1.0}, step=100)
+    until(lambda: standin.model.values(run.id, "system/cpu"))
+    arwandb.log({"loss": 2.0})
+    arwandb.finish()
+    steps = {next(iter(point["metrics"])): point["step"] for point in standin.model.points(run.id)}
+    assert steps["loss"] == 101
+    system_points = [point for point in standin.model.points(run.id) if "system/memory" in point["metrics"]]
+    assert [point["step"] for point in system_points] == list(range(len(system_points)))
+
+
+@pytest.mark.parametrize(
+    ("says", "found"),
+    [
+        ("0, 93, 4096, 8192, 71.5, 64\\n1, 7, 0, 8192, [N/A], 40",
+         {"system/gpu/0/gpu": 93.0, "system/gpu/0/memory": 50.0, "system/gpu/1/gpu": 7.0}),
+        ("NVIDIA-SMI has failed", {}),
+    ],
+)  # fmt: skip
+def test_a_gpu_is_seen_and_a_broken_driver_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str, found: dict[str, float]
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\nprintf '{says}\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    sample = Machine().sample()
+    assert {name: sample[name] for name in found} == found
+    assert "system/gpu/1/power_w" not in sample
+    assert sample["system/memory"] > 0
+
+
+def test_a_hanging_gpu_program_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    from arwandb import system
+
+    monkeypatch.setattr(system, "_GPU_TIMEOUT_S", 0.2)
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    start = time.monotonic()
+    assert "system/memory" in Machine().sample()
+    assert time.monotonic() - start < 2
+
+
+def test_without_proc_nothing_is_said_and_nothing_breaks(tmp_path: Path) -> None:
+    machine = Machine(root=str(tmp_path))
+    for _ in range(5):
+        assert set(machine.sample()) <= {"system/disk", "system/disk_gb"}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "environ", "found"),
+    [
+        ("https", "a.org", {"https_proxy": "http://u:p%40@proxy:3128"}, ("proxy", 3128, "Basic dTpwQA==")),
+        ("http", "a.org", {"HTTP_PROXY": "proxy:1"}, ("proxy", 1, "")),
+        ("http", "a.org", {"HTTP_PROXY": "proxy:1", "REQUEST_METHOD": "GET"}, None),
+        ("https", "x.a.org", {"all_proxy": "http://proxy", "no_proxy": "b.org, .a.org"}, None),
+        ("https", "xa.org", {"all_proxy": "http://proxy", "no_proxy": "a.org"}, ("proxy", 8080, "")),
+        ("https", "a.org", {"all_proxy": "http://proxy", "no_proxy": "*"}, None),
+        ("http", "127.0.0.1", {"http_proxy": "http://proxy"}, None),
+    ],
+)
+def test_proxies_come_from_the_environment(scheme: str, host: str, environ: dict[str, str], found: object) -> None:
+    assert proxy_for(scheme, host, environ) == found
+
+
+def test_the_wheel_is_the_same_each_time_small_and_whole(tmp_path: Path) -> None:
+    wheels = []
+    for name in ("a", "b"):
+        subprocess.run(
+            [sys.executable, str(SDK / "build_wheel.py"), str(tmp_path / name)], check=True, capture_output=True
+        )
+        (wheel,) = (tmp_path / name).iterdir()
+        wheels.append(wheel)
+    assert wheels[0].name == f"arwandb-{arwandb.__version__}-py3-none-any.whl"
+    assert wheels[0].read_bytes() == wheels[1].read_bytes()
+    assert wheels[0].stat().st_size <= 100_000
+    with zipfile.ZipFile(wheels[0]) as archive:
+        names = set(archive.namelist())
+        assert {"arwandb/py.typed", f"arwandb-{arwandb.__version__}.dist-info/RECORD"} <= names
+        assert {f"arwandb/{path.name}" for path in (SDK / "arwandb").glob("*.py")} <= names
+        assert "Requires-Python: >=3.10" in archive.read(f"arwandb-{arwandb.__version__}.dist-info/METADATA").decode()
+        archive.extractall(tmp_path / "site")
+    environ = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"}
+    said = subprocess.run(
+        [sys.executable, "-c", "import arwandb; print(arwandb.__file__)"], env=environ, capture_output=True, text=True
+    )
+    assert said.stdout.startswith(str(tmp_path / "site")), said.stderr
