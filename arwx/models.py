@@ -268,3 +268,176 @@ class Decision(Base):
     note: Mapped[str | None]
     created_by: Mapped[str]
     created_at: Mapped[datetime]
+
+
+class Blob(Base):
+    """Bytes that an organization uploaded, by their SHA-256. The bytes themselves are in the blob store."""
+
+    __tablename__ = "blobs"
+    __table_args__ = ({"info": ORG},)
+
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
+    sha: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    # A short hash of each block, so that a part of the blob can be verified without reading all of it.
+    blocks: Mapped[bytes] = mapped_column(deferred=True)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    # When somebody last sent it or was told that it is here: nobody may sweep it for a while after.
+    leased_at: Mapped[datetime]
+
+
+class BlobContent(Base):
+    """Which upload holds the bytes of a blob, when the database is the blob store."""
+
+    __tablename__ = "blob_contents"
+    __table_args__ = (Index(None, "org_id", "upload_id"), {"info": ORG})
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    sha: Mapped[str] = mapped_column(primary_key=True)
+    upload_id: Mapped[str]
+
+
+class BlobChunk(Base):
+    """A mebibyte of an upload. Without a row in `blob_contents` that names the upload, nobody can read it."""
+
+    __tablename__ = "blob_chunks"
+    __table_args__ = (Index(None, "org_id", "created_at"), {"info": ORG})
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    upload_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    created_at: Mapped[datetime]
+    data: Mapped[bytes]
+
+
+class File(Base):
+    """A file that belongs to a project, and perhaps to a run or an experiment: a blob, or a URI that is only stored."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+        Index(None, "org_id", "project_id", "created_at", "id"),
+        Index(None, "org_id", "run_id"),
+        Index(None, "org_id", "experiment_id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    run_id: Mapped[str | None]
+    experiment_id: Mapped[str | None]
+    name: Mapped[str]
+    uri: Mapped[str | None]
+    sha: Mapped[str | None]
+    size: Mapped[int | None]
+    content_type: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Artifact(Base):
+    """A named output of a project. Its versions are numbered from 1 without gaps."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+        UniqueConstraint("org_id", "project_id", "name"),
+        Index(None, "org_id", "name"),
+        Index(None, "org_id", "created_at", "id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    name: Mapped[str]
+    type: Mapped[str | None]
+    version_count: Mapped[int]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ArtifactVersion(Base):
+    """One state of an artifact, for ever. The same tree is the same version."""
+
+    __tablename__ = "artifact_versions"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "artifact_id"], ["artifacts.org_id", "artifacts.id"]),
+        UniqueConstraint("org_id", "artifact_id", "digest"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    artifact_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    digest: Mapped[str]
+    file_count: Mapped[int]
+    size: Mapped[int]
+    # "metadata" itself is taken: it is the name of the schema in every model.
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", Json)
+    entries: Mapped[list[dict[str, Any]]] = mapped_column(Json, deferred=True)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ArtifactRef(Base):
+    """A movable name, such as `winner`, and the version to which it points now."""
+
+    __tablename__ = "artifact_refs"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["org_id", "artifact_id", "version"],
+            ["artifact_versions.org_id", "artifact_versions.artifact_id", "artifact_versions.number"],
+        ),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    artifact_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+
+
+class ArtifactMove(Base):
+    """A ref was moved: where to, by whom, when. Never changed afterwards."""
+
+    __tablename__ = "artifact_moves"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "artifact_id"], ["artifacts.org_id", "artifacts.id"]),
+        Index(None, "org_id", "artifact_id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    artifact_id: Mapped[str]
+    ref: Mapped[str]
+    version: Mapped[int]
+    previous: Mapped[int | None]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ArtifactLink(Base):
+    """Lineage: a run or an experiment that made a version (`producer`) or used it (`consumer`)."""
+
+    __tablename__ = "artifact_links"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["org_id", "artifact_id", "version"],
+            ["artifact_versions.org_id", "artifact_versions.artifact_id", "artifact_versions.number"],
+        ),
+        Index(None, "org_id", "target_id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    artifact_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    target_id: Mapped[str] = mapped_column(primary_key=True)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
