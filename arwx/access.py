@@ -10,8 +10,19 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from arwx import points
-from arwx.errors import Forbidden, NotFound
-from arwx.models import ApiKey, Decision, Experiment, Organization, Project, ResearchSession, Run
+from arwx.errors import Conflict, Forbidden, NotFound
+from arwx.models import (
+    ApiKey,
+    Artifact,
+    Blob,
+    Decision,
+    Experiment,
+    File,
+    Organization,
+    Project,
+    ResearchSession,
+    Run,
+)
 
 LEVELS = ("read", "write", "admin")
 ROLE_LEVELS = {"viewer": "read", "member": "write", "owner": "admin"}
@@ -70,7 +81,7 @@ class Scope:
         """The address of a run in the metric store. It asks no table: the store itself knows only its own runs."""
         return points.RunKey(self.org_id, run_id)
 
-    def project_of(self, row: Run | ResearchSession | Experiment) -> Project:
+    def project_of(self, row: Run | ResearchSession | Experiment | File | Artifact) -> Project:
         """The project to which a row of this scope belongs."""
         return self.db.get_one(Project, (self.org_id, row.project_id))
 
@@ -94,6 +105,41 @@ class Scope:
 
     def decisions(self) -> Select[Decision]:
         return select(Decision).where(Decision.org_id == self.org_id)
+
+    def blobs(self) -> Select[Blob]:
+        return select(Blob).where(Blob.org_id == self.org_id)
+
+    def blob(self, sha: str) -> Blob:
+        blob = self.db.scalar(self.blobs().where(Blob.sha == _storable(sha)))
+        if blob is None:
+            raise NotFound("No such blob.")
+        return blob
+
+    def files(self) -> Select[File]:
+        return select(File).where(File.org_id == self.org_id)
+
+    def file(self, file_id: str) -> File:
+        file = self.db.scalar(self.files().where(File.id == _storable(file_id)))
+        if file is None:
+            raise NotFound("No such file.")
+        return file
+
+    def artifacts(self) -> Select[Artifact]:
+        return select(Artifact).where(Artifact.org_id == self.org_id)
+
+    def artifact(self, name: str, project: str | None) -> Artifact:
+        """The artifact of this name in the project, or without one, in the only project that has it."""
+        query = self.artifacts().where(Artifact.name == _storable(name))
+        if project is not None:
+            query = query.where(Artifact.project_id == self.project(project).id)
+        found = self.db.scalars(query.limit(101)).all()
+        if not found:
+            raise NotFound("No such artifact.")
+        if len(found) > 1:
+            projects = self.projects().where(Project.id.in_([row.project_id for row in found]))
+            names = sorted(row.name for row in self.db.scalars(projects))
+            raise Conflict("Several projects have an artifact of this name: say which project.", projects=names)
+        return found[0]
 
     def keys(self) -> Select[ApiKey]:
         return select(ApiKey).where(ApiKey.org_id == self.org_id, ApiKey.revoked_at.is_(None))

@@ -1,6 +1,7 @@
 """The settings of the server, read from the environment once."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,10 +23,17 @@ class Settings:
     signup: str = "first"
     port: int = 8090
     workers: int = 2
+    blob_url: str | None = None
+    max_blob_bytes: int = 5 * 2**30
 
     @property
     def is_sqlite(self) -> bool:
         return self.database_url.startswith("sqlite")
+
+    @property
+    def blobs_at(self) -> str:
+        """The address of the blob store. Hosts that come with PostgreSQL tend to lose their disk at every start."""
+        return self.blob_url or ((self.data_dir / "blobs").absolute().as_uri() if self.is_sqlite else "db:")
 
     @property
     def is_https(self) -> bool:
@@ -48,6 +56,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         signup=signup,
         port=_whole(environ, "PORT", 8090),
         workers=_whole(environ, "WEB_CONCURRENCY", 2),
+        blob_url=_blob_url(environ.get("ARWX_BLOB_URL")),
+        max_blob_bytes=_whole(environ, "ARWX_MAX_BLOB_BYTES", 5 * 2**30, most=2**50),
     )
 
 
@@ -68,6 +78,14 @@ def _base_url(given: str | None) -> str | None:
     if not given.startswith(("http://", "https://")):
         raise CannotStart("ARWX_BASE_URL must begin with http:// or https://.")
     return given.rstrip("/")
+
+
+def _blob_url(given: str | None) -> str | None:
+    if not given:
+        return None
+    if given == "db:" or re.match(r"file:///.|s3://[a-z0-9][a-z0-9.-]+(/|\Z)", given):
+        return given
+    raise CannotStart("ARWX_BLOB_URL must be file:///folder, s3://bucket/prefix or db:.")
 
 
 def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
@@ -98,11 +116,11 @@ def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
         raise CannotStart(f"ARWX_DATA_DIR cannot be used: {error.strerror}: {error.filename}.") from error
 
 
-def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
+def _whole(environ: Mapping[str, str], name: str, default: int, most: int = 65535) -> int:
     try:
         value = int(environ.get(name) or default)
     except ValueError:
         value = 0
-    if not 1 <= value <= 65535:
-        raise CannotStart(f"{name} must be a whole number from 1 to 65535, not {environ[name]!r}.")
+    if not 1 <= value <= most:
+        raise CannotStart(f"{name} must be a whole number from 1 to {most}, not {environ[name]!r}.")
     return value

@@ -88,6 +88,12 @@ class Invalid(ArwxError):
     code, status, title = "invalid_field", 422, "Unprocessable Content"
 
 
+class Damaged(ArwxError):
+    """What is stored is not what was stored: a disk or a store lost or changed bytes. They are never given out."""
+
+    code = "damaged"
+
+
 class Unavailable(ArwxError):
     """The database is away for a moment; the same request may be sent again."""
 

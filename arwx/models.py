@@ -280,7 +280,7 @@ class Blob(Base):
     sha: Mapped[str] = mapped_column(primary_key=True)
     size: Mapped[int]
     # A short hash of each block, so that a part of the blob can be verified without reading all of it.
-    blocks: Mapped[bytes] = mapped_column(deferred=True)
+    blocks: Mapped[bytes]
     created_by: Mapped[str]
     created_at: Mapped[datetime]
     # When somebody last sent it or was told that it is here: nobody may sweep it for a while after.

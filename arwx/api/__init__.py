@@ -2,6 +2,9 @@
 
 from flask import Blueprint, Flask
 
+from arwx.blobstore import open_store
+from arwx.config import Settings
+
 bp = Blueprint("api", __name__, url_prefix="/v1")
 public = Blueprint("service", __name__)
 
@@ -10,9 +13,25 @@ PUBLIC = frozenset({"service.health", "service.ready", "service.sdk_index", "ser
 
 
 def init_app(app: Flask) -> None:
-    """Attach the key check and the routes."""
-    from arwx.api import charts, experiments, guard, ingest, keys, progress, projects, runs, service, sessions  # noqa: F401
+    """Attach the blob store, the key check and the routes."""
+    from arwx.api import (  # noqa: F401
+        artifacts,
+        blobs,
+        charts,
+        experiments,
+        files,
+        guard,
+        ingest,
+        keys,
+        progress,
+        projects,
+        runs,
+        service,
+        sessions,
+    )
 
+    settings: Settings = app.extensions["arwx"]
+    app.extensions["arwx.blobs"] = open_store(settings.blobs_at, app.extensions["arwx.db"])
     app.before_request(guard.admit)
     app.register_blueprint(bp)
     app.register_blueprint(public)

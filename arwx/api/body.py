@@ -16,6 +16,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from arwx.errors import ArwxError, BadRequest, FieldError, Invalid, TooLarge, TruncatedBody, WrongMediaType, invalid
 from arwx.points import Batch, Entry, Expected
+from arwx.trees import Entry as TreeEntry
+from arwx.trees import is_sha
 
 MAX_JSON_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 2**20
@@ -116,6 +118,51 @@ class NewExperiment(Struct, forbid_unknown_fields=True):
     repro_key: str | None = None
 
 
+class Shas(Struct, forbid_unknown_fields=True):
+    """Hashes of blobs."""
+
+    shas: list[str]
+
+
+class NewFile(Struct, forbid_unknown_fields=True):
+    """Register a file that lies elsewhere. Nobody ever fetches the URI."""
+
+    project: str
+    name: str
+    uri: str
+    sha: str | None = None
+    size: int | None = None
+    content_type: str | None = None
+    run_id: str | None = None
+    experiment_id: str | None = None
+
+
+class NewVersion(Struct, forbid_unknown_fields=True):
+    """Log a version of an artifact. `produced_by` is the id of an experiment or of a run."""
+
+    project: str
+    name: str
+    entries: list[TreeEntry]
+    type: str | None = None
+    metadata: dict[str, Any] | None = None
+    produced_by: str | None = None
+
+
+class Promotion(Struct, forbid_unknown_fields=True):
+    """Move a ref to a version: 3, "3" or "v3"."""
+
+    version: int | str
+    project: str | None = None
+
+
+class Use(Struct, forbid_unknown_fields=True):
+    """Who used a version: a run or an experiment."""
+
+    run_id: str | None = None
+    experiment_id: str | None = None
+    project: str | None = None
+
+
 class NewDecision(Struct, forbid_unknown_fields=True):
     """A verdict on an experiment."""
 
@@ -143,6 +190,25 @@ def json_as(kind: type[T], *, may_be_empty: bool = False, with_nonfinite: bool =
     if not raw and may_be_empty:
         raw = b"{}"
     return _decode(kind, raw, with_nonfinite=with_nonfinite)
+
+
+def raw(limit: int, *, of_any_type: bool = False) -> Iterator[bytes]:
+    """A body of bytes, in pieces. One that says it is too long is refused before any of it is read."""
+    kind = request.mimetype
+    is_form = kind in {"multipart/form-data", "application/x-www-form-urlencoded"}
+    if is_form or (kind not in {"", "application/octet-stream"} and not of_any_type):
+        raise WrongMediaType("Send the bytes as they are, as Content-Type: application/octet-stream.")
+    if not request.headers.get("Content-Encoding") and (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    return pieces(limit)
+
+
+def declared_sha() -> str | None:
+    """The SHA-256 that the sender expects of the body, if it says."""
+    sha = request.headers.get("X-Content-SHA256")
+    if sha is not None and not is_sha(sha):
+        raise invalid("X-Content-SHA256", "must be a SHA-256: 64 digits of lower-case hexadecimal")
+    return sha
 
 
 def blocks(size: int) -> Iterator[bytes]:
@@ -244,8 +310,13 @@ def _limited(source: Iterator[bytes], limit: int | None) -> Iterator[bytes]:
     for piece in source:
         read += len(piece)
         if limit is not None and read > limit:
-            raise TooLarge(f"The body is over the limit of {limit // 2**20} MiB.", limit=limit)
+            raise _too_large(limit)
         yield piece
+
+
+def _too_large(limit: int) -> TooLarge:
+    named = f"{limit // 2**20} MiB" if limit >= 2**20 else f"{limit:,} bytes"
+    return TooLarge(f"The body is over the limit of {named}.", limit=limit)
 
 
 def _unzipped(source: Iterator[bytes]) -> Iterator[bytes]:

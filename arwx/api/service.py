@@ -8,7 +8,7 @@ from pathlib import Path
 from flask import Response, abort, current_app, render_template, send_file
 
 from arwx import db, schema, web
-from arwx.api import public, shapes
+from arwx.api import blobs, public, shapes
 
 _WHEELS = Path(__file__).parents[2] / "dist"
 _VERSION = re.compile(r"arwandb-(\d+(?:\.\d+)*)-py3-none-any\.whl\Z")
@@ -41,9 +41,10 @@ def health() -> Response:
 
 @public.get("/ready")
 def ready() -> Response:
-    """The database answers and has the schema of this version; 503 says what is missing."""
+    """The database answers and has the schema of this version, the blob store works; 503 says what is missing."""
     with db.current().reading() as session:
         trouble = schema.trouble(session)
+    trouble = trouble or blobs.store().trouble()
     return shapes.answer(
         {"status": "not ready", "reason": trouble} if trouble else {"status": "ready"}, 503 if trouble else 200
     )

@@ -8,11 +8,12 @@ from flask import Response, g, url_for
 from werkzeug.exceptions import HTTPException
 
 from arwx import clock, points, web
+from arwx.artifacts import PRODUCER, ArtifactView, Lineage, VersionView
 from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict
 from arwx.experiments import Progress
 from arwx.frontier import Step, Tried, Verdict
-from arwx.models import ApiKey, Decision, Experiment, ResearchSession
+from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Experiment, File, ResearchSession
 from arwx.pages import Page
 from arwx.projects import Card
 from arwx.runs import RunView
@@ -62,7 +63,7 @@ def http_problem(error: HTTPException) -> Response:
     named.code = error.name.lower().replace(" ", "_")
     response = problem(named)
     for name, value in error.get_headers():
-        if name == "Allow":
+        if name in {"Allow", "Content-Range"}:
             response.headers[name] = value
     return response
 
@@ -211,6 +212,105 @@ def tried(found: Iterable[Tried]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
+
+
+def file(row: File, project: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "project": project,
+        "name": row.name,
+        "run_id": row.run_id,
+        "experiment_id": row.experiment_id,
+        "uri": row.uri,
+        "sha": row.sha,
+        "size": row.size,
+        "content_type": row.content_type,
+        "created_by": row.created_by,
+        "created_at": clock.rfc3339(row.created_at),
+    }
+
+
+def artifact(view: ArtifactView) -> dict[str, Any]:
+    newest = view.newest
+    return {
+        "name": view.artifact.name,
+        "project": view.project,
+        "type": view.artifact.type,
+        "version_count": view.artifact.version_count,
+        "refs": view.refs,
+        "latest": {
+            "version": newest.number,
+            "label": f"v{newest.number}",
+            "digest": newest.digest,
+            "files": newest.file_count,
+            "size": newest.size,
+            "created_at": clock.rfc3339(newest.created_at),
+        },
+        "created_by": view.artifact.created_by,
+        "created_at": clock.rfc3339(view.artifact.created_at),
+    }
+
+
+def version(view: VersionView, of: Artifact, project: str) -> dict[str, Any]:
+    """A version without its files. Its score is the newest decision on the experiment that made it."""
+    row, verdict = view.version, view.verdict
+    return {
+        "name": of.name,
+        "project": project,
+        "type": of.type,
+        "version": row.number,
+        "label": f"v{row.number}",
+        "digest": row.digest,
+        "files": row.file_count,
+        "size": row.size,
+        "metadata": row.details,
+        "refs": view.refs,
+        "score": verdict.score if verdict else None,
+        "metric": verdict.metric if verdict else None,
+        "status": verdict.status if verdict else None,
+        "produced_by": [{"kind": link.kind, "id": link.id} for link in view.producers],
+        "used_by": [{"kind": link.kind, "id": link.id} for link in view.consumers],
+        "created_by": row.created_by,
+        "created_at": clock.rfc3339(row.created_at),
+    }
+
+
+def move(row: ArtifactMove) -> dict[str, Any]:
+    return {
+        "ref": row.ref,
+        "version": row.version,
+        "previous": row.previous,
+        "moved_by": row.created_by,
+        "moved_at": clock.rfc3339(row.created_at),
+    }
+
+
+def lineage(found: Lineage, of: Artifact, project: str) -> dict[str, Any]:
+    """A graph. Edges lead from what made a version to it, and from it to what used it."""
+    nodes = [
+        {
+            "id": f"version:{row.number}",
+            "kind": "version",
+            "label": f"{of.name}:v{row.number}",
+            "version": row.number,
+            "digest": row.digest,
+            "refs": found.refs.get(row.number, []),
+        }
+        for row in found.versions
+    ]
+    nodes += [
+        {"id": f"experiment:{row.id}", "kind": "experiment", "label": row.note, "index": row.index}
+        for row in found.experiments.values()
+    ]
+    nodes += [{"id": f"run:{row.id}", "kind": "run", "label": row.name} for row in found.runs.values()]
+    known = {node["id"] for node in nodes}
+    edges = []
+    for link in found.links:
+        ends = [f"{link.kind}:{link.target_id}", f"version:{link.version}"]
+        if ends[0] in known:  # a run may have been deleted since
+            start, end = ends if link.role == PRODUCER else reversed(ends)
+            edges.append({"from": start, "to": end, "role": link.role})
+    return {"name": of.name, "project": project, "nodes": nodes, "edges": edges}
 
 
 def decision(row: Decision) -> dict[str, Any]:

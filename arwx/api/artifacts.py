@@ -1,0 +1,91 @@
+"""Artifacts: logged, listed, promoted, resolved; their lineage."""
+
+from flask import Response, g
+
+from arwx import artifacts, projects, web
+from arwx.api import body, bp, query, shapes
+
+MOST_IN_GRAPH = 200
+MOVES_SHOWN = 100
+
+
+@bp.post("/artifacts/log")
+def log_artifact() -> Response:
+    """Log a version. The same tree again is the version that is known, with one more producer."""
+    fields = body.given(body.json_as(body.NewVersion))
+    project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
+    name, entries = fields.pop("name"), fields.pop("entries")
+    artifact, version, is_new = artifacts.log(g.scope, project, name, entries, fields)
+    view = artifacts.version_views(g.scope, artifact, [version])[0]
+    answer = {**shapes.version(view, artifact, project.name), "deduped": not is_new}
+    return shapes.answer(answer, 201 if is_new else 200)
+
+
+@bp.get("/artifacts")
+def list_artifacts() -> Response:
+    """The artifacts of the organization or of a project, newest first."""
+    query.only("project", "type", "limit", "cursor")
+    found = artifacts.page(
+        g.scope, query.limit(), query.text("cursor"), project=query.text("project"), kind=query.text("type")
+    )
+    return shapes.page(found, shapes.artifact)
+
+
+@bp.get("/artifacts/<name>")
+def get_artifact(name: str) -> Response:
+    """One artifact: its refs and their last moves, and a page of its versions, newest first."""
+    query.only("project", "limit", "cursor")
+    artifact = g.scope.artifact(name, query.text("project"))
+    limit = query.limit()
+    found = artifacts.versions(g.scope, artifact, limit + 1, query.whole("cursor", 1))
+    view = artifacts.view(g.scope, artifact)
+    answer = {
+        **shapes.artifact(view),
+        "versions": [shapes.version(one, artifact, view.project) for one in found[:limit]],
+        "next": str(found[limit - 1].version.number) if len(found) > limit else None,
+        "moves": [shapes.move(move) for move in artifacts.moves(g.scope, artifact, MOVES_SHOWN)],
+    }
+    return web.conditional(shapes.answer(answer))
+
+
+@bp.get("/artifacts/<name>/lineage")
+def get_lineage(name: str) -> Response:
+    """What made and what used its versions, as nodes and edges."""
+    query.only("project", "limit")
+    artifact = g.scope.artifact(name, query.text("project"))
+    found = artifacts.lineage(g.scope, artifact, query.whole("limit", 1, MOST_IN_GRAPH) or MOST_IN_GRAPH)
+    return web.conditional(shapes.answer(shapes.lineage(found, artifact, g.scope.project_of(artifact).name)))
+
+
+@bp.put("/artifacts/<name>/refs/<ref>")
+def promote(name: str, ref: str) -> Response:
+    """Point a ref at a version."""
+    query.only("project")
+    wanted = body.json_as(body.Promotion)
+    artifact = g.scope.writable.artifact(name, query.text("project") or wanted.project)
+    version = artifacts.promote(g.scope, artifact, ref, wanted.version)
+    view = artifacts.version_views(g.scope, artifact, [version])[0]
+    return shapes.answer({**shapes.version(view, artifact, g.scope.project_of(artifact).name), "ref": ref})
+
+
+@bp.get("/artifacts/<name>/<ref>")
+def get_version(name: str, ref: str) -> Response:
+    """The version that a ref, `latest` or a number names, with all its files."""
+    query.only("project")
+    artifact = g.scope.artifact(name, query.text("project"))
+    version = artifacts.resolve(g.scope, artifact, ref)
+    view = artifacts.version_views(g.scope, artifact, [version])[0]
+    answer = {**shapes.version(view, artifact, g.scope.project_of(artifact).name), "entries": version.entries}
+    return web.conditional(shapes.answer(answer))
+
+
+@bp.post("/artifacts/<name>/<ref>/used_by")
+def use_version(name: str, ref: str) -> Response:
+    """Note that a run or an experiment used the version."""
+    query.only("project")
+    user = body.json_as(body.Use)
+    artifact = g.scope.writable.artifact(name, query.text("project") or user.project)
+    version = artifacts.resolve(g.scope, artifact, ref)
+    is_new = artifacts.use(g.scope, version, user.run_id, user.experiment_id)
+    view = artifacts.version_views(g.scope, artifact, [version])[0]
+    return shapes.answer(shapes.version(view, artifact, g.scope.project_of(artifact).name), 201 if is_new else 200)

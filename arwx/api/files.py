@@ -1,0 +1,73 @@
+"""Files: registered, uploaded, listed, fetched."""
+
+from dataclasses import replace
+
+from flask import Response, g, request
+
+from arwx import blobs, db, files, ids, projects, trees, web
+from arwx.api import body, bp, query, shapes
+from arwx.api.blobs import attachment, received
+from arwx.errors import NotFound, invalid
+
+
+@bp.post("/files")
+def register_file() -> Response:
+    """Register a file that lies elsewhere. The server stores the URI and never asks it."""
+    fields = body.given(body.json_as(body.NewFile))
+    project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
+    file, is_new = files.register(g.scope, project, fields)
+    return shapes.answer(shapes.file(file, project.name), 201 if is_new else 200)
+
+
+@bp.post("/files/upload")
+def upload_file() -> Response:
+    """Take in the bytes of a file and note it under its name."""
+    query.only("project", "name", "run_id", "experiment_id")
+    name, project_name = query.text("name"), query.text("project")
+    if name is None or project_name is None:
+        raise invalid("name" if name is None else "project", "is required")
+    fields = {"name": name, "run_id": query.text("run_id"), "experiment_id": query.text("experiment_id")}
+    fields["content_type"] = files.check_type(request.headers.get("Content-Type"))
+    trees.check_path(name, "name")
+    ids.check_name(project_name, "project")
+    # Before the bytes flow, and in a transaction that is over by then.
+    with db.current().reading() as session:
+        files.owner(replace(g.scope.writable, db=session), fields["run_id"], fields["experiment_id"])
+    content = received(of_any_type=True)
+    project, _ = projects.ensure(g.scope, project_name)
+    blob, _ = blobs.put(g.scope, content)
+    file, is_new = files.keep(g.scope, project, blob, fields)
+    return shapes.answer(shapes.file(file, project.name), 201 if is_new else 200)
+
+
+@bp.get("/files")
+def list_files() -> Response:
+    """The files of a run, an experiment or a project, newest first."""
+    query.only("project", "run_id", "experiment_id", "limit", "cursor")
+    found = files.page(
+        g.scope,
+        query.limit(),
+        query.text("cursor"),
+        project=query.text("project"),
+        run_id=query.text("run_id"),
+        experiment_id=query.text("experiment_id"),
+    )
+    names = files.project_names(g.scope, found.items)
+    return shapes.page(found, lambda file: shapes.file(file, names[file.project_id]))
+
+
+@bp.get("/files/<file_id>")
+def get_file(file_id: str) -> Response:
+    """One file."""
+    file = g.scope.file(file_id)
+    return web.conditional(shapes.answer(shapes.file(file, g.scope.project_of(file).name)))
+
+
+@bp.get("/files/<file_id>/content")
+def get_content(file_id: str) -> Response:
+    """The bytes of an uploaded file, to be saved under its name."""
+    query.only()
+    file = g.scope.file(file_id)
+    if file.sha is None or file.uri is not None:
+        raise NotFound("This file lies elsewhere; its uri says where.")
+    return attachment(g.scope.blob(file.sha), file.name.rpartition("/")[2])

@@ -1,0 +1,409 @@
+"""Artifacts: named outputs of a project with numbered versions, movable refs, and lineage.
+
+A version is a tree of blobs, for ever; the same tree is the same version. Refs point at versions and can be moved, each
+move is kept. Lineage ties a version to the runs and experiments that made it and to those that used it.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, select
+
+from arwx import blobs, clock, db, experiments, ids, pages, trees
+from arwx.access import Scope
+from arwx.errors import Conflict, NotFound, invalid
+from arwx.frontier import Verdict
+from arwx.models import (
+    Artifact,
+    ArtifactLink,
+    ArtifactMove,
+    ArtifactRef,
+    ArtifactVersion,
+    Experiment,
+    Project,
+    Run,
+)
+from arwx.trees import Entry
+
+LATEST = "latest"
+PRODUCER, CONSUMER = "producer", "consumer"
+MAX_METADATA_BYTES = 2**20
+# What names a version by itself, and what is an address under an artifact.
+_NUMBER = re.compile(r"v?([0-9]+)\Z", re.IGNORECASE)
+_RESERVED = {LATEST, "lineage", "refs"}
+_MANY = 500
+
+
+@dataclass(frozen=True)
+class Link:
+    """A run or an experiment (`kind`) that made or used a version."""
+
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """A version as people and programs see it."""
+
+    version: ArtifactVersion
+    refs: list[str]
+    producers: list[Link] = field(default_factory=list)
+    consumers: list[Link] = field(default_factory=list)
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactView:
+    """An artifact with its refs (`latest` included) and its newest version."""
+
+    artifact: Artifact
+    project: str
+    refs: dict[str, int]
+    newest: ArtifactVersion
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The graph around an artifact: its versions, and the runs and experiments that made or used them."""
+
+    versions: list[ArtifactVersion]
+    refs: dict[int, list[str]]
+    experiments: dict[str, Experiment]
+    runs: dict[str, Run]
+    links: list[ArtifactLink]
+
+
+def log(
+    scope: Scope, project: Project, name: str, entries: Sequence[Entry], fields: dict[str, Any]
+) -> tuple[Artifact, ArtifactVersion, bool]:
+    """The next version of the artifact, or the known one with the same tree; and whether it is new.
+
+    `Conflict` with `missing` when blobs of it are not uploaded yet. `produced_by` is added to the lineage either way.
+    """
+    tree = trees.check(entries)
+    if not tree:
+        raise invalid("entries", "must have at least one item")
+    metadata = fields.get("metadata") or {}
+    if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
+        raise invalid("metadata", "must have at most 1 MiB as JSON")
+    blobs.require(scope, tree)
+    producer = _target(scope, fields["produced_by"], "produced_by") if fields.get("produced_by") else None
+    # Everybody who logs this artifact waits here for the others, so that numbers have no gaps.
+    artifact = _locked(scope, project, name, fields.get("type"))
+    digest = trees.digest(tree)
+    version = scope.db.scalar(_versions(artifact).where(ArtifactVersion.digest == digest))
+    is_new = version is None
+    if version is None:
+        artifact.version_count += 1
+        version = ArtifactVersion(
+            org_id=scope.org_id,
+            artifact_id=artifact.id,
+            number=artifact.version_count,
+            digest=digest,
+            file_count=len(tree),
+            size=sum(entry.size for entry in tree),
+            details=metadata,
+            entries=[msgspec.to_builtins(entry) for entry in tree],
+            created_by=scope.actor,
+            created_at=clock.now(),
+        )
+        scope.db.add(version)
+        scope.db.flush()
+    if producer is not None:
+        _link(scope, version, PRODUCER, producer)
+    return artifact, version, is_new
+
+
+def resolve(scope: Scope, artifact: Artifact, ref: str | int) -> ArtifactVersion:
+    """The version that `latest`, `v3`, `3` or a ref names; `NotFound` when there is none."""
+    number = artifact.version_count if ref == LATEST else number_of(ref)
+    if number is None:
+        number = scope.db.scalar(
+            select(ArtifactRef.version).where(
+                ArtifactRef.org_id == artifact.org_id,
+                ArtifactRef.artifact_id == artifact.id,
+                ArtifactRef.name == str(ref),
+            )
+        )
+        if number is None:
+            raise NotFound("No such ref.")
+    version = scope.db.scalar(_versions(artifact).where(ArtifactVersion.number == number))
+    if version is None:
+        raise NotFound("No such version.")
+    return version
+
+
+def number_of(label: str | int) -> int | None:
+    """The number that 3, "3" or "v3" says; None for what is no number. One that cannot be is -1."""
+    found = _NUMBER.match(str(label))
+    if found is None or not found[1].isascii():
+        return -1 if isinstance(label, int) else None
+    return int(found[1]) if len(found[1]) < 16 else -1
+
+
+def promote(scope: Scope, artifact: Artifact, ref: str, label: str | int) -> ArtifactVersion:
+    """Point the ref at a version, and note who moved it. To move it where it is already changes nothing."""
+    ids.check_name(ref, "ref")
+    if ref.casefold() in _RESERVED or number_of(ref) is not None:
+        raise Conflict(f"The ref {ref} is reserved: it means a version by itself.", code="ref_taken")
+    number = number_of(label)
+    if number is None:
+        raise invalid("version", 'must be a version such as 3, "3" or "v3"')
+    version = resolve(scope, artifact, number)
+    # Two who move refs of one artifact at once wait for each other, so that the history is a true one.
+    scope.db.refresh(artifact, with_for_update=True)
+    known = scope.db.get(ArtifactRef, (scope.org_id, artifact.id, ref), populate_existing=True)
+    if known is not None and known.version == version.number:
+        return version
+    previous = known.version if known else None
+    if known is None:
+        known = ArtifactRef(org_id=scope.org_id, artifact_id=artifact.id, name=ref, version=version.number)
+        scope.db.add(known)
+    known.version = version.number
+    scope.db.add(
+        ArtifactMove(
+            org_id=scope.org_id,
+            id=ids.new("mov"),
+            artifact_id=artifact.id,
+            ref=ref,
+            version=version.number,
+            previous=previous,
+            created_by=scope.actor,
+            created_at=clock.now(),
+        )
+    )
+    scope.db.flush()
+    return version
+
+
+def use(scope: Scope, version: ArtifactVersion, run_id: str | None, experiment_id: str | None) -> bool:
+    """Note that a run or an experiment used the version; and whether that is new."""
+    if (run_id is None) == (experiment_id is None):
+        raise invalid("run_id", "or experiment_id must be given, and not both")
+    user = Link("run", scope.run(run_id).id) if run_id else Link("experiment", scope.experiment(experiment_id or "").id)
+    return _link(scope, version, CONSUMER, user)
+
+
+def page(
+    scope: Scope, limit: int, cursor: str | None, *, project: str | None = None, kind: str | None = None
+) -> pages.Page[ArtifactView]:
+    """The artifacts of the organization or of a project, the one that was made last first."""
+    query = scope.artifacts().order_by(Artifact.created_at.desc(), Artifact.id.desc()).limit(limit + 1)
+    if project:
+        query = query.where(Artifact.project_id == scope.project(project).id)
+    if kind:
+        query = query.where(Artifact.type == kind)
+    if cursor:
+        query = query.where(pages.after(cursor, Artifact.created_at, Artifact.id))
+    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
+    return pages.Page(_views(scope, shown), following)
+
+
+def view(scope: Scope, artifact: Artifact) -> ArtifactView:
+    return _views(scope, [artifact])[0]
+
+
+def versions(scope: Scope, artifact: Artifact, limit: int, before: int | None = None) -> list[VersionView]:
+    """At most `limit` versions, newest first, those below `before` when it is given."""
+    query = _versions(artifact).order_by(ArtifactVersion.number.desc()).limit(limit)
+    if before is not None:
+        query = query.where(ArtifactVersion.number < before)
+    return version_views(scope, artifact, scope.db.scalars(query).all())
+
+
+def version_views(scope: Scope, artifact: Artifact, found: Sequence[ArtifactVersion]) -> list[VersionView]:
+    """The versions with their refs, lineage and score: as many queries for one as for fifty."""
+    links = _links(scope, artifact, [version.number for version in found])
+    verdicts = scores(scope, links)
+    refs = _by_version(_refs(scope, [artifact]).get(artifact.id, {}))
+    shown = []
+    for version in found:
+        own = [link for link in links if link.version == version.number]
+        shown.append(
+            VersionView(
+                version,
+                refs.get(version.number, []),
+                [Link(link.kind, link.target_id) for link in own if link.role == PRODUCER],
+                [Link(link.kind, link.target_id) for link in own if link.role == CONSUMER],
+                verdicts.get(version.number),
+            )
+        )
+    return shown
+
+
+def scores(scope: Scope, links: Iterable[ArtifactLink]) -> dict[int, Verdict]:
+    """The score of each version: the newest decision on an experiment that produced it, itself or by its run."""
+    made = [link for link in links if link.role == PRODUCER]
+    runs = _rows(scope, scope.runs(), Run.id, {link.target_id for link in made if link.kind == "run"})
+    experiment_of = {
+        (link.version, link.kind, link.target_id): link.target_id
+        if link.kind == "experiment"
+        else getattr(runs.get(link.target_id), "experiment_id", None)
+        for link in made
+    }
+    wanted = {found for found in experiment_of.values() if found}
+    found = experiments.verdicts(scope, _rows(scope, scope.experiments(), Experiment.id, wanted).values())
+    newest: dict[int, Verdict] = {}
+    for (version, _, _), experiment_id in experiment_of.items():
+        verdict = found.get(experiment_id or "")
+        if verdict and (version not in newest or verdict.decided_at > newest[version].decided_at):
+            newest[version] = verdict
+    return newest
+
+
+def moves(scope: Scope, artifact: Artifact, limit: int) -> list[ArtifactMove]:
+    """The last moves of its refs, newest first."""
+    return list(
+        scope.db.scalars(
+            select(ArtifactMove)
+            .where(ArtifactMove.org_id == scope.org_id, ArtifactMove.artifact_id == artifact.id)
+            .order_by(ArtifactMove.created_at.desc(), ArtifactMove.id.desc())
+            .limit(limit)
+        )
+    )
+
+
+def lineage(scope: Scope, artifact: Artifact, limit: int) -> Lineage:
+    """What made and what used the newest `limit` versions."""
+    found = scope.db.scalars(_versions(artifact).order_by(ArtifactVersion.number.desc()).limit(limit)).all()
+    links = _links(scope, artifact, [version.number for version in found])
+    named = {kind: {link.target_id for link in links if link.kind == kind} for kind in ("experiment", "run")}
+    return Lineage(
+        list(reversed(found)),
+        _by_version(_refs(scope, [artifact]).get(artifact.id, {})),
+        _rows(scope, scope.experiments(), Experiment.id, named["experiment"]),
+        _rows(scope, scope.runs(), Run.id, named["run"]),
+        links,
+    )
+
+
+def tree(version: ArtifactVersion) -> list[Entry]:
+    """The files of the version."""
+    return msgspec.convert(version.entries, list[Entry])
+
+
+def _locked(scope: Scope, project: Project, name: str, kind: str | None) -> Artifact:
+    """The artifact of this name, made when it is not there, its row locked until the transaction ends."""
+    ids.check_name(name)
+    if kind is not None:
+        ids.check_name(kind, "type")
+    scope.db.execute(
+        db.insert(scope.db, Artifact)
+        .values(
+            org_id=scope.org_id,
+            id=ids.new("art"),
+            project_id=project.id,
+            name=name,
+            type=kind,
+            version_count=0,
+            created_by=scope.actor,
+            created_at=clock.now(),
+        )
+        .on_conflict_do_nothing(index_elements=["org_id", "project_id", "name"])
+    )
+    query = scope.artifacts().where(Artifact.project_id == project.id, Artifact.name == name)
+    artifact = scope.db.scalars(query.with_for_update(), execution_options={"populate_existing": True}).one()
+    if kind is not None and artifact.type not in {None, kind}:
+        raise Conflict(f"This artifact is of the type {artifact.type}.")
+    artifact.type = artifact.type or kind
+    return artifact
+
+
+def _target(scope: Scope, target_id: str, name: str) -> Link:
+    """The experiment of this id, or else the run."""
+    ids.check(target_id, name)
+    try:
+        return Link("experiment", scope.experiment(target_id).id)
+    except NotFound:
+        pass
+    try:
+        return Link("run", scope.run(target_id).id)
+    except NotFound:
+        raise NotFound("No such experiment or run.") from None
+
+
+def _link(scope: Scope, version: ArtifactVersion, role: str, link: Link) -> bool:
+    made = (
+        db.insert(scope.db, ArtifactLink)
+        .values(
+            org_id=version.org_id,
+            artifact_id=version.artifact_id,
+            version=version.number,
+            role=role,
+            kind=link.kind,
+            target_id=link.id,
+            created_by=scope.actor,
+            created_at=clock.now(),
+        )
+        .on_conflict_do_nothing(index_elements=["org_id", "artifact_id", "version", "role", "kind", "target_id"])
+        .returning(ArtifactLink.target_id)
+    )
+    return scope.db.scalar(made) is not None
+
+
+def _versions(artifact: Artifact) -> Select[ArtifactVersion]:
+    return select(ArtifactVersion).where(
+        ArtifactVersion.org_id == artifact.org_id, ArtifactVersion.artifact_id == artifact.id
+    )
+
+
+def _links(scope: Scope, artifact: Artifact, numbers: list[int]) -> list[ArtifactLink]:
+    return list(
+        scope.db.scalars(
+            select(ArtifactLink)
+            .where(
+                ArtifactLink.org_id == scope.org_id,
+                ArtifactLink.artifact_id == artifact.id,
+                ArtifactLink.version.in_(numbers),
+            )
+            .order_by(ArtifactLink.version, ArtifactLink.created_at, ArtifactLink.target_id)
+        )
+    )
+
+
+def _views(scope: Scope, artifacts: Sequence[Artifact]) -> list[ArtifactView]:
+    found = scope.projects().where(Project.id.in_({artifact.project_id for artifact in artifacts}))
+    names = {project.id: project.name for project in scope.db.scalars(found)}
+    refs = _refs(scope, artifacts)
+    newest = select(ArtifactVersion).where(
+        ArtifactVersion.org_id == scope.org_id,
+        Artifact.org_id == scope.org_id,
+        ArtifactVersion.artifact_id == Artifact.id,
+        ArtifactVersion.number == Artifact.version_count,
+        Artifact.id.in_([artifact.id for artifact in artifacts]),
+    )
+    versions = {version.artifact_id: version for version in scope.db.scalars(newest)}
+    return [
+        ArtifactView(artifact, names[artifact.project_id], refs[artifact.id], versions[artifact.id])
+        for artifact in artifacts
+    ]
+
+
+def _refs(scope: Scope, artifacts: Sequence[Artifact]) -> dict[str, dict[str, int]]:
+    """By artifact id: each ref and its version, `latest` first."""
+    refs = {artifact.id: {LATEST: artifact.version_count} for artifact in artifacts}
+    query = select(ArtifactRef).where(ArtifactRef.org_id == scope.org_id, ArtifactRef.artifact_id.in_(refs))
+    for ref in scope.db.scalars(query.order_by(ArtifactRef.name)):
+        refs[ref.artifact_id][ref.name] = ref.version
+    return refs
+
+
+def _by_version(refs: dict[str, int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for name, version in refs.items():
+        found.setdefault(version, []).append(name)
+    return found
+
+
+def _rows(scope: Scope, query: Select[Any], column: Any, wanted: Collection[str]) -> dict[str, Any]:
+    """Rows by id, asked for in parts: a version may be used by thousands of runs."""
+    ordered = sorted(wanted)
+    return {
+        row.id: row
+        for start in range(0, len(ordered), _MANY)
+        for row in scope.db.scalars(query.where(column.in_(ordered[start : start + _MANY])))
+    }
