@@ -115,34 +115,35 @@ class BucketUpload:
 
     def write(self, block: bytes) -> None:
         if self._parts is not None:
-            self._bucket.call(lambda _: self._parts.write(block))
+            self._send(lambda _: self._parts.write(block))
             return
         self._held += block
         if len(self._held) > _PART:
-            self._parts = self._bucket.call(
-                obstore.open_writer, self._uploads_to, buffer_size=_PART, max_concurrency=_PARTS
-            )
+            self._parts = self._send(obstore.open_writer, self._uploads_to, buffer_size=_PART, max_concurrency=_PARTS)
             held, self._held = bytes(self._held), bytearray()
-            self._bucket.call(lambda _: self._parts.write(held))
+            self._send(lambda _: self._parts.write(held))
 
     def publish(self, sha: str) -> None:
         final = key(self._org_id, sha)
-        try:
-            if self._parts is None:
-                self._bucket.call(obstore.put, final, bytes(self._held), use_multipart=False)
-                return
-            self._bucket.call(lambda _: self._parts.close())
-            if self._uploads_to != final:
-                self._bucket.call(obstore.copy, self._uploads_to, final)
-                with contextlib.suppress(Unavailable, Lost):  # `sweep` finds it later
-                    self._bucket.call(obstore.delete, self._uploads_to)
-        except Lost as error:  # the bucket itself is not there
-            raise Unavailable("The blob store is away for a moment. Send the request again.") from error
+        if self._parts is None:
+            self._send(obstore.put, final, bytes(self._held), use_multipart=False)
+            return
+        self._send(lambda _: self._parts.close())
+        if self._uploads_to != final:
+            self._send(obstore.copy, self._uploads_to, final)
+            with contextlib.suppress(Unavailable):  # `sweep` finds it later
+                self._send(obstore.delete, self._uploads_to)
 
     def abandon(self) -> None:
         # Parts without an end are no object. The bucket's own rule for unfinished uploads takes them away.
         self._parts = None
         self._held.clear()
+
+    def _send(self, work: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        try:
+            return self._bucket.call(work, *arguments, **options)
+        except Lost as error:  # the bucket itself is not there
+            raise Unavailable("The blob store is away for a moment. Send the request again.") from error
 
 
 def key(org_id: int, sha: str) -> str:
