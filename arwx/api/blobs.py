@@ -69,7 +69,10 @@ def _wanted(blob: Blob) -> tuple[int, int, int]:
     is_same = request.if_range.etag in {None, blob.sha} and request.if_range.date is None
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1 or not is_same:
         return 0, blob.size, 200
-    span = wanted.range_for_length(blob.size)
-    if span is None:
+    first, end = wanted.ranges[0]
+    # A negative start counts from the end, and may reach beyond the beginning.
+    start = first if first >= 0 else max(blob.size + first, 0)
+    stop = blob.size if end is None else min(end, blob.size)
+    if start >= stop:
         raise RequestedRangeNotSatisfiable(length=blob.size)
-    return span[0], span[1], 206
+    return start, stop, 206
