@@ -1,6 +1,7 @@
 """A server of the S3 protocol for tests, in this process, on 127.0.0.1."""
 
 import logging
+import tracemalloc  # noqa: F401 - pytest imports it at a warning; two threads that do so at once see half of it
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,3 +35,5 @@ def s3_server() -> Iterator[dict[str, str]]:
     client.close()
     yield environment
     server.stop()
+    assert server._server is not None
+    server._server.server_close()

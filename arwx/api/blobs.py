@@ -1,7 +1,10 @@
 """Bytes by their SHA-256: sent, asked for, fetched."""
 
+from urllib.parse import quote
+
 from flask import Response, current_app, g, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.http import dump_options_header
 
 from arwx import blobs, blobstore
 from arwx.api import body, bp, query, shapes
@@ -50,7 +53,9 @@ def attachment(blob: Blob, filename: str) -> Response:
     start, stop, status = _wanted(blob)
     response = Response(status=status, mimetype="application/octet-stream")
     response.set_etag(blob.sha)
-    response.headers.set("Content-Disposition", "attachment", filename=filename)
+    # RFC 6266: letters beyond ASCII have a form of their own, quotes and backslashes are escaped.
+    plain = {"filename": filename} if filename.isascii() else {"filename*": f"UTF-8''{quote(filename, safe='')}"}
+    response.headers["Content-Disposition"] = dump_options_header("attachment", plain)
     response.headers["Accept-Ranges"] = "bytes"
     if request.if_none_match.contains(blob.sha):
         response.status_code = 304
