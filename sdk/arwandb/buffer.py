@@ -38,7 +38,10 @@ class Buffer:
             if len(self.queue) < self.room:
                 return True
             # The newest stretch stands for what was granted last; older ones were counted when they were the newest.
-            self._waiting += sum(len(self.queue[-1 - back][0]) for back in range(min(_ROOM, len(self.queue))))
+            try:
+                self._waiting += sum(len(self.queue[-1 - back][0]) for back in range(min(_ROOM, len(self.queue))))
+            except IndexError:
+                return True  # the spool took them meanwhile, so there is room
             if self._waiting > MAX_POINTS:
                 self._waiting = MAX_POINTS
                 return False

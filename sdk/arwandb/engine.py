@@ -92,16 +92,19 @@ class Engine:
     # The writer.
 
     def _write_forever(self) -> None:
-        while True:
+        tries_to_close = 3
+        while tries_to_close:
             self._wake_writer.wait(WRITE_EVERY_S)
             self._wake_writer.clear()
             is_closing = self._is_closing
+            tries_to_close -= is_closing
             try:
                 self._write(time.monotonic(), is_closing=is_closing)
             except Exception as error:  # noqa: BLE001 - a bug of ours must not end the spooling
                 notice.once("writer", f"spooling has trouble: {type(error).__name__}: {error}")
-            if is_closing:
-                return
+            else:
+                if is_closing:
+                    return
 
     def _write(self, now: float, *, is_closing: bool) -> None:
         points, more = self.spool.points, True

@@ -74,8 +74,9 @@ class Spool(Stream):
         if not self._pending or not self._has_disk or now < self._retry_at:
             return
         try:
-            while self._pending:
-                segment = self._segment or self._start()
+            # The sender may take the last of it from memory at any moment, so it is looked at once, under the lock.
+            while (first := self._first_pending()) is not None:
+                segment = self._segment or self._start(first)
                 self._append(segment)
                 if self._unsynced_bytes >= self._segment_bytes:
                     self._force()
@@ -120,8 +121,12 @@ class Spool(Stream):
         if self._file is not None:
             self._file.close()
 
-    def _start(self) -> Segment:
-        """Open the next segment. It exists with its header before anybody may read it."""
+    def _first_pending(self) -> int | None:
+        with self._lock:
+            return self._pending[0][0] if self._pending else None
+
+    def _start(self, first: int) -> Segment:
+        """Open the next segment, for entries from `first` on. It exists with its header before anybody may read it."""
         self._number += 1
         path = f"{self.folder}/{self.identity.stem}.{self._number:06d}{SUFFIX}"
         # Locked before it gets its name: a sync that comes by takes a file without a lock for one that nobody writes to.
@@ -135,7 +140,6 @@ class Spool(Stream):
             file.close()
             self.disk.remove(path + ".new")
             raise
-        first = self._pending[0][0]
         self._file, self._segment = file, Segment(path, size=len(head), first_seq=first, next_seq=first, is_whole=True)
         self._is_new = True
         with self._lock:

@@ -270,6 +270,27 @@ def test_without_a_disk_the_oldest_are_kept_and_each_drop_is_counted(tmp_path: P
     assert [entry[0] for entry in spool.iterate(len(kept))] == list(range(1000, 1010))
 
 
+def test_entries_sent_from_memory_while_their_file_is_made_end_nothing(tmp_path: Path) -> None:
+    class Slow(Disk):
+        """Making a file takes long enough for the sender to have all that waits acknowledged."""
+
+        def create(self, path: str) -> File:
+            file = super().create(path)
+            spool.ack(spool.next_seq)
+            return file
+
+    spool = Spool(Slow(), str(tmp_path), WHO)
+    spool.add([entry[1:] for entry in entries(10)])
+    spool.commit(0.0)
+    assert spool.is_written
+
+    spool.add([entry[1:] for entry in entries(10, 10)])
+    spool.commit(0.1)
+    assert list(spool.iterate(10)) == entries(10, 10)
+    spool.close(1.0)
+    assert spool.fault is None
+
+
 def test_segments_go_when_they_are_acknowledged(tmp_path: Path) -> None:
     spool = Spool(Disk(), str(tmp_path), WHO, segment_bytes=10_000)
     fill(spool, 2000)
