@@ -1,8 +1,9 @@
 """The tables, except those of the metric store: columns and constraints, no verbs.
 
 Every table declares where it lives when one machine is outgrown. *Reference* tables are small, cold and copied to
-every node; *org* tables are spread by `org_id`; *run* tables (`arwx.points`) are spread by `run_id` and always
-filtered by both. Keys contain the column that spreads them, and no foreign key or join crosses the groups.
+every node; *local* ones are small, hot and on one node; *org* tables are spread by `org_id`; *run* tables
+(`arwx.points`) are spread by `run_id` and always filtered by both. Keys contain the column that spreads them, and no
+foreign key or join crosses the groups.
 """
 
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 REFERENCE = {"dist": "reference"}
+LOCAL = {"dist": "local"}
 ORG = {"dist": "org_id", "group": "org"}
 RUN = {"dist": "run_id", "group": "run"}
 
@@ -87,21 +89,25 @@ class Organization(Base):
     name: Mapped[str]
     slug: Mapped[str]
     created_at: Mapped[datetime]
+    # Nobody is in it any more; `arwx gc` takes away what is left.
+    deleted_at: Mapped[datetime | None]
 
 
 class User(Base):
     __tablename__ = "users"
-    __table_args__ = (UniqueConstraint("email"), {"info": REFERENCE})
+    __table_args__ = (UniqueConstraint("email"), Index(None, "is_first", unique=True), {"info": REFERENCE})
 
     id: Mapped[int] = mapped_column(BigIdentity, Identity(), primary_key=True)
     email: Mapped[str]
     password_hash: Mapped[str]
+    # True for the first account, NULL for all others: of two first sign-ups at once, one is the first.
+    is_first: Mapped[bool | None]
     created_at: Mapped[datetime]
 
 
 class Membership(Base):
     __tablename__ = "memberships"
-    __table_args__ = ({"info": REFERENCE},)
+    __table_args__ = (Index(None, "org_id"), {"info": REFERENCE})
 
     user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     org_id: Mapped[int] = mapped_column(
@@ -115,7 +121,7 @@ class Login(Base):
     """A signed-in browser. The cookie holds the token, we hold its hash."""
 
     __tablename__ = "logins"
-    __table_args__ = ({"info": REFERENCE},)
+    __table_args__ = (Index(None, "user_id"), {"info": REFERENCE})
 
     token_hash: Mapped[bytes] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"))
@@ -123,6 +129,23 @@ class Login(Base):
     created_at: Mapped[datetime]
     # Written at most once an hour: reference rows are copied to every node.
     seen_at: Mapped[datetime]
+    # The role that the session was opened with: when it is another by now, the session gets another token.
+    role: Mapped[str] = mapped_column(server_default="")
+    ip: Mapped[str] = mapped_column(server_default="")
+    agent: Mapped[str] = mapped_column(server_default="")
+    # A token that was replaced is good for some seconds more, for what the page had asked for at the same moment.
+    ends_at: Mapped[datetime | None]
+
+
+class Throttle(Base):
+    """Whoever is counted against guessing (an account, an address), and when the counted tries stop counting."""
+
+    __tablename__ = "throttles"
+    __table_args__ = ({"info": LOCAL},)
+
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    tries: Mapped[list[list[Any]]] = mapped_column(Json)
+    ends_at: Mapped[datetime]
 
 
 class ApiKey(Base):
@@ -142,9 +165,46 @@ class ApiKey(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class Invitation(Base):
+    """A link that lets one person in. The link itself is signed, not stored."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (Index(None, "org_id", "created_at", "id"), {"info": ORG})
+
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    # Only the account with this e-mail may use it; NULL for whoever has the link.
+    email: Mapped[str | None]
+    role: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    used_by: Mapped[str | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """What somebody did that owners may want to know. Rows are only ever added."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "org_id", "created_at", "id"), {"info": ORG})
+
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    action: Mapped[str]
+    actor: Mapped[str]
+    # As it was at that moment: accounts and keys go, what they did stays.
+    actor_name: Mapped[str]
+    subject: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(Json)
+    ip: Mapped[str]
+
+
 class Project(Base):
     __tablename__ = "projects"
-    __table_args__ = (UniqueConstraint("org_id", "name"), {"info": ORG})
+    __table_args__ = (UniqueConstraint("org_id", "name"), Index(None, "org_id", "deleted_at"), {"info": ORG})
 
     org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -156,6 +216,7 @@ class Project(Base):
     # How many experiments were ever recorded here; the newest has this number.
     experiment_count: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
 
 
 class Run(Base):

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from arwx.blobstore._aside import aside
+from arwx.aside import aside
 from arwx.blobstore._files import Files
 from arwx.blobstore._rows import Rows
 from arwx.blobstore._store import BLOCK, Lost, Store

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from arwx.blobstore._aside import aside
+from arwx.aside import aside
 from arwx.blobstore._store import BLOCK, Lost
 from arwx.errors import Unavailable
 from arwx.trees import is_sha

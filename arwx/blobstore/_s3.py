@@ -17,7 +17,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from arwx.blobstore._aside import aside
+from arwx.aside import aside
 from arwx.blobstore._store import BLOCK, Lost
 from arwx.errors import Unavailable
 from arwx.trees import is_sha
