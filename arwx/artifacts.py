@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from arwx import blobs, clock, db, experiments, ids, pages, trees
 from arwx.access import Scope
@@ -201,6 +201,12 @@ def page(
         query = query.where(pages.after(cursor, Artifact.created_at, Artifact.id))
     shown, following = pages.cut(scope.db.scalars(query).all(), limit)
     return pages.Page(_views(scope, shown), following)
+
+
+def count(scope: Scope, project: Project) -> int:
+    """How many artifacts the project has."""
+    counted = scope.artifacts().where(Artifact.project_id == project.id).with_only_columns(func.count())
+    return scope.db.execute(counted).scalar_one()
 
 
 def view(scope: Scope, artifact: Artifact) -> ArtifactView:

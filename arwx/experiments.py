@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, or_, update
+from sqlalchemy import Select, or_, select, update
 
 from arwx import clock, ids, pages
 from arwx.access import Scope
@@ -223,6 +223,31 @@ def progress(scope: Scope, project: Project, session: ResearchSession | None = N
         steps=staircase(tried, project.objective_metric),
         noise=noise(tried, project.objective_metric),
     )
+
+
+def bests(scope: Scope, project: Project) -> list[tuple[int, float]]:
+    """The running best alone, for heads and cards: number and score of every experiment that moved it, in order."""
+    query = (
+        select(Experiment.index, Decision.score, Decision.lower_is_better)
+        .join(Decision, Decision.experiment_id == Experiment.id)
+        .where(
+            Experiment.org_id == scope.org_id,
+            Decision.org_id == scope.org_id,
+            Experiment.project_id == project.id,
+            Decision.project_id == project.id,
+            Decision.number == Experiment.decision_count,  # the last one counts
+            Decision.status == KEEP,
+            Decision.metric == project.objective_metric,
+        )
+        .order_by(Experiment.index)
+    )
+    found: list[tuple[int, float]] = []
+    for index, score, lower_is_better in scope.db.execute(query):
+        if score is None:
+            continue
+        if not found or (score < found[-1][1] if lower_is_better else score > found[-1][1]):
+            found.append((index, score))
+    return found
 
 
 def _tried(scope: Scope, experiments: Sequence[Experiment], project: Project | None = None) -> list[Tried]:

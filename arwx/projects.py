@@ -64,6 +64,18 @@ def card(scope: Scope, project: Project) -> Card:
     return _cards(scope, [project])[0]
 
 
+def run_count(scope: Scope, project: Project) -> int:
+    """How many runs the project has."""
+    counted = scope.runs().where(Run.project_id == project.id).with_only_columns(func.count())
+    return scope.db.execute(counted).scalar_one()
+
+
+def find(scope: Scope, words: str, limit: int = 20) -> list[Project]:
+    """The projects whose name holds the words, newest first."""
+    query = scope.projects().where(Project.name.icontains(words, autoescape=True))
+    return list(scope.db.scalars(query.order_by(Project.created_at.desc()).limit(limit)))
+
+
 def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
     """The cards of these projects, in their order, in as many queries for one as for fifty."""
     project_ids = [project.id for project in projects]

@@ -163,6 +163,19 @@ def page(
     )
 
 
+def find(scope: Scope, words: str, limit: int = 50) -> list[RunView]:
+    """The runs of all projects whose name or id holds the words, newest first."""
+    holds = or_(Run.name.icontains(words, autoescape=True), Run.id.icontains(words, autoescape=True))
+    found = scope.db.scalars(
+        scope.runs().where(holds).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
+    ).all()
+    projects = scope.projects().where(Project.id.in_({run.project_id for run in found}))
+    names = {project.id: project.name for project in scope.db.scalars(projects)}
+    live = points.live(scope.db, scope.org_id, [run.id for run in found])
+    now = clock.now()
+    return [_view(run, names[run.project_id], live.get(run.id), now) for run in found]
+
+
 def some(scope: Scope, project: Project, run_ids: list[str]) -> list[RunView]:
     """These runs of the project, in the order asked for. `NotFound` when one of them is not there."""
     found = {

@@ -256,20 +256,37 @@
 
   // Keys -------------------------------------------------------------------------------------------------------------
 
+  // An element with data-key="g r" is followed, pressed or focused when g and then r are typed.
+  let typed = "";
+  let forget = 0;
+
+  function pressed(key) {
+    typed = typed ? `${typed} ${key}` : key;
+    clearTimeout(forget);
+    forget = setTimeout(() => { typed = ""; }, 900);
+    const keys = $$("[data-key]").filter((one) => one.offsetParent !== null || one.closest("details, dialog, .lens"));
+    const found = keys.find((one) => one.dataset.key === typed);
+    if (!found) {
+      if (!keys.some((one) => one.dataset.key.startsWith(`${typed} `))) typed = "";
+      return false;
+    }
+    typed = "";
+    if (found.matches("input, textarea")) {
+      found.focus();
+      found.select();
+    } else found.click();
+    return true;
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const isTyping = event.target.matches("input, textarea, select");
-    if (event.key === "/" && !isTyping) {
-      const search = $("[data-search]");
-      if (search) {
-        event.preventDefault();
-        search.focus();
-        search.select();
-      }
-    } else if (event.key === "Escape") {
+    const isTyping = event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
+    if (event.key === "Escape") {
       hide();
       $$("details.menu[open]").forEach((menu) => { menu.open = false; });
-      if (event.target.matches("[data-search]")) event.target.blur();
+      if (event.target.matches("input[type=search]")) event.target.blur();
+    } else if (!isTyping && !$("dialog[open]") && event.key.length === 1 && pressed(event.key)) {
+      event.preventDefault();
     } else if (event.target.matches(".plot") && ["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
       event.preventDefault();
       const share = at ? at.share : 1;
@@ -285,6 +302,8 @@
     const button = event.target.closest("button");
     if (button && button.hasAttribute("data-theme-switch")) setTheme(THEMES[(THEMES.indexOf(stored()) + 1) % THEMES.length]);
     if (button && button.hasAttribute("data-copy")) copy(button);
+    if (button && button.dataset.opens) $(`#${button.dataset.opens}`).showModal();
+    if (event.target.matches("dialog[open]")) event.target.close(); // its backdrop
     $$("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
   });
 

@@ -26,7 +26,7 @@ _logins = LoginManager()
 
 def init_app(app: Flask) -> None:
     """Attach the pages, the login and the check against forged forms."""
-    from arwx.ui import account, charts, filters, projects, runs  # noqa: F401
+    from arwx.ui import account, artifacts, charts, experiments, filters, find, projects, runs  # noqa: F401
 
     # Forms are checked in `_admit`, for pages alone: the API takes no cookies, so nobody can forge a call to it.
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)

@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Response, g, make_response, render_template, request
 
-from arwx import charts, points, projects, runs
+from arwx import charts, points, runs
 from arwx.models import Project
 from arwx.runs import RunView
 from arwx.svg import palette
-from arwx.ui import bp, is_fragment, view
+from arwx.ui import bp, frame, is_fragment, view
 from arwx.ui import charts as figures
 
 _METRIC_COLUMNS = 3
@@ -42,7 +42,7 @@ def project(name: str) -> Response:
     )
     return _page(
         "runs/_lens.html" if is_fragment() else "runs/page.html",
-        card=projects.card(g.scope, found),
+        head=frame.head(found),
         runs=page.items,
         next=page.next,
         columns=_columns(page.items, found),
@@ -63,7 +63,7 @@ def run(name: str, run_id: str) -> Response:
     shown = figures.Shown(project.name, [found], palette.looks([found.id]), choice, run=found.id)
     return _page(
         "runs/_run.html" if is_fragment() else "runs/run.html",
-        project=project,
+        head=frame.head(project),
         run=found,
         config=flat(found.config),
         summary=flat(found.summary),

@@ -11,7 +11,10 @@ from playwright.sync_api import Browser, Page
 from tests.make import point
 from tests.server import Server
 
-PAGES = ["/", "/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"]
+PAGES = [
+    *("/", "/p/char-lm", "/p/char-lm/experiments", "/p/char-lm/artifacts", "/find?q=one"),
+    *("/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"),
+]
 DOORS = ["/login", "/signup"]
 
 

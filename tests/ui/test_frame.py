@@ -1,0 +1,63 @@
+"""What stands around every page: the head of a project, its lenses, and the search in the bar."""
+
+import re
+
+from tests.make import Caller
+from tests.ui.conftest import Visitor
+
+
+def said(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+
+
+def decided(ada: Caller, *scores: float, status: str = "keep") -> None:
+    session_id = ada.post("/v1/sessions", json={"project": "char-lm"}).json["id"]
+    for score in scores:
+        made = ada.post("/v1/experiments", json={"session_id": session_id}).json["id"]
+        ada.post(f"/v1/experiments/{made}/decision", json={"status": status, "score": score})
+
+
+def test_the_head_tells_the_goal_and_how_far_it_is(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm"})
+    assert "no goal set" in ada_at_home.get("/p/char-lm").text
+    ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb", "target": 2.45})
+    assert "minimize bpb to 2.45" in said(ada_at_home.get("/p/char-lm").text)
+    decided(ada, 2.6, 2.5, 2.55)
+    decided(ada, 2.1, status="drop")  # a better one that was dropped moves nothing
+    for lens in ("", "/experiments", "/artifacts"):
+        page = ada_at_home.get(f"/p/char-lm{lens}").text
+        assert "minimize bpb to 2.45 — best 2.5, 0.05 to go" in said(page)
+        assert "Running best over 4 experiments: from 2.6 to 2.5" in page
+    decided(ada, 2.4)
+    assert "best 2.4, reached" in said(ada_at_home.get("/p/char-lm").text)
+
+
+def test_every_lens_is_a_link_and_says_where_one_is(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.run("char-lm")
+    for path, name in (("", "Runs"), ("/experiments", "Experiments"), ("/artifacts", "Artifacts")):
+        page = ada_at_home.get(f"/p/char-lm{path}").text
+        (current,) = re.findall(r'<a href="([^"]+)" data-key="g \w" aria-current="page">(\w+)', page)
+        assert current == (f"/p/char-lm{path}", name)
+        assert len(re.findall(r'data-key="g [rea]"', page)) == 3
+
+
+def test_an_empty_lens_shows_the_lines_that_fill_it(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm"})
+    for lens, line in (("", "pip install"), ("/experiments", "autoresearch"), ("/artifacts", "autoresearch")):
+        page = ada_at_home.get(f"/p/char-lm{lens}").text
+        assert line in page
+        assert "data-copy" in page
+
+
+def test_a_run_is_found_by_a_part_of_its_name_or_id(ada_at_home: Visitor, ada: Caller, mallory: Caller) -> None:
+    run_id = ada.run("char-lm", name="warm up 100%")["id"]
+    ada.run("other", name="baseline")
+    mallory.run("char-lm", name="warm up secretly")
+    for words in ("warm up", "WARM", "100%25", run_id[6:]):
+        page = ada_at_home.get(f"/find?q={words}").text
+        assert f"/p/char-lm/runs/{run_id}" in page, words
+        assert "secretly" not in page
+        assert "baseline" not in page
+    assert 'href="/p/other"' in ada_at_home.get("/find?q=oth").text
+    assert "No project and no run has “_w”" in ada_at_home.get("/find?q=_w").text, "no wildcards"
+    assert "Type a part of the name" in ada_at_home.get("/find").text
