@@ -41,3 +41,19 @@ def cut(rows: Sequence[Any], limit: int, moment: str = "created_at") -> tuple[Se
     micros = round(getattr(last, moment).timestamp() * 1_000_000)
     cursor = base64.urlsafe_b64encode(f"{micros} {last.id}".encode()).decode().rstrip("=")
     return rows[:limit], cursor
+
+
+def slice_of(found: Sequence[Any], limit: int, cursor: str | None) -> tuple[Sequence[Any], str | None]:
+    """A page of a list that was put in order in memory. It goes on after the item that ended the page before."""
+    start = 0
+    if cursor:
+        try:
+            offset, last = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().split(" ", 1)
+            start = int(offset)
+        except (ValueError, binascii.Error) as error:
+            raise invalid("cursor", "is not one that this server made") from error
+        start = next((i + 1 for i, item in enumerate(found) if item.id == last), min(max(start, 0), len(found)))
+    shown = found[start : start + limit]
+    if start + limit >= len(found):
+        return shown, None
+    return shown, base64.urlsafe_b64encode(f"{start + limit} {shown[-1].id}".encode()).decode().rstrip("=")

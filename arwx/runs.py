@@ -6,17 +6,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Text, cast, or_
+from sqlalchemy import Select, Text, cast, or_
 
-from arwx import clock, db, ids, pages, points
+from arwx import clock, criteria, db, ids, pages, points
 from arwx.access import Scope
-from arwx.errors import Conflict, NotFound, invalid
+from arwx.criteria import Condition, Order
+from arwx.errors import Conflict, FieldError, Invalid, NotFound, invalid
 from arwx.models import Project, Run
+from arwx.patterns import Fault, Pattern
 
 STORED_STATES = ("running", "finished", "failed", "killed")
 STATES = (*STORED_STATES, "silent", "crashed")
 SILENT_AFTER = timedelta(seconds=150)
 CRASHED_AFTER = timedelta(minutes=30)
+# How many runs are looked at one by one for a condition or an order that the database cannot answer.
+MOST_SIFTED = 10_000
+_PIECE = 1000
 _TEXT_LIMITS = {
     "name": 255,
     "group": 255,
@@ -129,38 +134,109 @@ def delete(run: Run) -> None:
     run.deleted_at = clock.now()
 
 
-def page(
-    scope: Scope,
-    project: Project,
-    limit: int = pages.DEFAULT_LIMIT,
-    cursor: str | None = None,
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs of a project are asked for, and in which order; the newest first unless said otherwise."""
+
+    statuses: frozenset[str] = frozenset()
+    tag: str | None = None
+    group: str | None = None
+    search: Pattern | None = None
+    condition: Condition | None = None
+    order: Order | None = None
+    archived: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the database alone can answer: nothing is asked that must be looked up run by run."""
+        is_stored = not self.statuses or self.statuses <= {"finished", "failed", "killed"}
+        return is_stored and not self.search and not self.condition and not self.order
+
+    def holds(self, run: RunView, now: datetime) -> bool:
+        return (
+            (not self.statuses or run.status in self.statuses)
+            and (self.search is None or self.search.search(run.name) or self.search.search(run.id))
+            and (self.condition is None or self.condition.holds(run, now))
+        )
+
+
+def wanted(
     *,
     status: str | None = None,
     tag: str | None = None,
     group: str | None = None,
     search: str | None = None,
+    q: str | None = None,
+    sort: str | None = None,
+    archived: bool = False,
+) -> Wanted:
+    """What these words ask for; `Invalid` with the field, and for `q` the position, of what cannot be understood."""
+    statuses = frozenset(word for word in (status or "").split(",") if word)
+    if not statuses <= set(STATES):
+        raise invalid("status", f"must be one of {', '.join(STATES)}")
+    try:
+        pattern = Pattern(search) if search else None
+    except Fault as error:
+        raise Invalid(f"search: {error}", [FieldError("search", error.message)], position=error.position) from error
+    return Wanted(
+        statuses,
+        tag,
+        group,
+        pattern,
+        criteria.condition(q) if q else None,
+        criteria.order(sort) if sort and sort != "-created" else None,
+        archived,
+    )
+
+
+def page(
+    scope: Scope,
+    project: Project,
+    limit: int = pages.DEFAULT_LIMIT,
+    cursor: str | None = None,
+    asked: Wanted | None = None,
 ) -> pages.Page[RunView]:
-    """The runs of a project, newest first. A derived status is looked for among the running ones of the page."""
-    query = scope.runs().where(Run.project_id == project.id)
-    if status:
-        if status not in STATES:
-            raise invalid("status", f"must be one of {', '.join(STATES)}")
-        query = query.where(Run.status == (status if status in STORED_STATES else "running"))
-    if tag:
-        # Tags are kept as JSON text, so a whole tag is its quoted form in there.
-        quoted = msgspec.json.encode(tag).decode()
-        query = query.where(cast(Run.tags, Text).contains(quoted, autoescape=True))
-    if group:
-        query = query.where(Run.group == group)
-    if search:
-        query = query.where(or_(Run.name.icontains(search, autoescape=True), Run.id.icontains(search, autoescape=True)))
+    """The runs of a project, newest first unless asked for otherwise.
+
+    What the database cannot decide is looked up among the newest `MOST_SIFTED` runs.
+    """
+    asked = asked or Wanted()
+    if not asked.is_plain:
+        found = sifted(scope, project, asked)
+        cut, following = pages.slice_of(found, limit, cursor)
+        return pages.Page(list(cut), following)
+    query = _query(scope, project, asked)
     if cursor:
         query = query.where(pages.after(cursor, Run.created_at, Run.id))
-    query = query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit + 1)
-    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page(
-        [view for view in views(scope, project.name, shown) if not status or view.status == status], following
-    )
+    shown, following = pages.cut(scope.db.scalars(query.limit(limit + 1)).all(), limit)
+    return pages.Page(views(scope, project.name, shown), following)
+
+
+def sifted(scope: Scope, project: Project, asked: Wanted, most: int = MOST_SIFTED) -> list[RunView]:
+    """All runs that are asked for, in order, out of the newest `most`."""
+    rows = scope.db.scalars(_query(scope, project, asked).limit(most)).all()
+    now = clock.now()
+    found = [
+        run
+        for start in range(0, len(rows), _PIECE)
+        for run in views(scope, project.name, rows[start : start + _PIECE])
+        if asked.holds(run, now)
+    ]
+    return asked.order.arrange(found, now) if asked.order else found
+
+
+def _query(scope: Scope, project: Project, asked: Wanted) -> Select[Run]:
+    query = scope.runs().where(Run.project_id == project.id)
+    if asked.statuses:
+        stored = {status if status in STORED_STATES else "running" for status in asked.statuses}
+        query = query.where(Run.status.in_(sorted(stored)))
+    if asked.tag:
+        # Tags are kept as JSON text, so a whole tag is its quoted form in there.
+        quoted = msgspec.json.encode(asked.tag).decode()
+        query = query.where(cast(Run.tags, Text).contains(quoted, autoescape=True))
+    if asked.group:
+        query = query.where(Run.group == asked.group)
+    return query.order_by(Run.created_at.desc(), Run.id.desc())
 
 
 def find(scope: Scope, words: str, limit: int = 50) -> list[RunView]:

@@ -18,8 +18,8 @@ ROOMS = [
     {"aside", "clock", "config", "errors"},
     {"ids"},
     {"db", "models", "pages"},
-    {"svg", "frontier", "textdiff"},
-    {"trees"},
+    {"svg", "frontier", "textdiff", "patterns"},
+    {"trees", "criteria"},
     {"points", "blobstore"},
     {"access"},
     {"keys", "people", "projects", "runs", "experiments", "artifacts", "blobs", "files", "charts", "schema"},
@@ -27,7 +27,7 @@ ROOMS = [
     {"api", "ui", "cli"},
 ]
 FLASK_FREE = set().union(*ROOMS[:8]) - {"db"}
-PURE = {"svg", "frontier", "textdiff", "trees", "ids", "errors"}
+PURE = {"svg", "frontier", "textdiff", "patterns", "criteria", "trees", "ids", "errors"}
 
 
 def sources(folder: str) -> Iterator[tuple[Path, ast.Module]]:

@@ -20,17 +20,16 @@ def make_run() -> Response:
 
 @bp.get("/projects/<name>/runs")
 def list_runs(name: str) -> Response:
-    """The runs of a project, newest first."""
-    query.only("limit", "cursor", "status", "tag", "group")
-    found = runs.page(
-        g.scope,
-        g.scope.project(name),
-        query.limit(),
-        query.text("cursor"),
+    """The runs of a project that meet the condition `q`, newest first or in the order `sort`."""
+    query.only("limit", "cursor", "status", "tag", "group", "q", "sort")
+    asked = runs.wanted(
         status=query.text("status"),
         tag=query.text("tag"),
         group=query.text("group"),
+        q=query.text("q"),
+        sort=query.text("sort"),
     )
+    found = runs.page(g.scope, g.scope.project(name), query.limit(), query.text("cursor"), asked)
     return shapes.page(found, shapes.run)
 
 

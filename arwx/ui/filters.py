@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request, url_for
 from markupsafe import Markup
 
-from arwx import clock, web
+from arwx import clock, criteria, web
 from arwx.runs import RunView
 from arwx.svg import ticks
 
@@ -69,9 +69,8 @@ def duration(seconds: float) -> str:
 
 
 def ran(run: RunView) -> float:
-    """For how many seconds a run went, or goes: one that fell silent ends where it was last heard of."""
-    end = clock.now() if run.status == "running" else run.finished_at or run.last_seen_at
-    return max(0.0, (end - run.started_at).total_seconds())
+    """For how many seconds a run went, or goes."""
+    return criteria.ran(run, clock.now())
 
 
 def ago(then: datetime | None) -> Markup:
