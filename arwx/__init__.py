@@ -2,8 +2,9 @@
 
 from flask import Flask
 from flask_compress import Compress
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from arwx import api, config, db, ui, web
+from arwx import api, config, db, logins, ui, web
 from arwx.api import guard, service
 
 __version__ = "0.1.0"
@@ -19,6 +20,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         SESSION_COOKIE_SECURE=settings.is_https,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=logins.LIFETIME,
         COMPRESS_ALGORITHM=["zstd", "br", "gzip"],
         COMPRESS_MIN_SIZE=1024,
         COMPRESS_BR_LEVEL=4,
@@ -26,6 +29,9 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
     app.extensions["arwx"] = settings
+    if settings.proxies:
+        # Addresses that callers themselves may have written are in front of these.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=settings.proxies)  # type: ignore[method-assign]
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["arwx.wheels"] = service.find_wheels()
     web.init_app(app, settings)

@@ -5,6 +5,7 @@ and a missing run are the same answer: they are the same query.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -14,10 +15,12 @@ from arwx.errors import Conflict, Forbidden, NotFound
 from arwx.models import (
     ApiKey,
     Artifact,
+    AuditEntry,
     Blob,
     Decision,
     Experiment,
     File,
+    Invitation,
     Organization,
     Project,
     ResearchSession,
@@ -26,6 +29,15 @@ from arwx.models import (
 
 LEVELS = ("read", "write", "admin")
 ROLE_LEVELS = {"viewer": "read", "member": "write", "owner": "admin"}
+OfProject = TypeVar("OfProject", ResearchSession, Experiment, Decision, File, Artifact)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request comes from: the address, and what the program there calls itself."""
+
+    ip: str = ""
+    agent: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class Scope:
     org_id: int
     level: str
     actor: str
+    origin: Origin = Origin()
 
     @property
     def writable(self) -> "Scope":
@@ -60,7 +73,7 @@ class Scope:
         return self.db.get_one(Organization, self.org_id)
 
     def projects(self) -> Select[Project]:
-        return select(Project).where(Project.org_id == self.org_id)
+        return select(Project).where(Project.org_id == self.org_id, Project.deleted_at.is_(None))
 
     def project(self, name: str) -> Project:
         project = self.db.scalar(self.projects().where(Project.name == _storable(name)))
@@ -86,7 +99,7 @@ class Scope:
         return self.db.get_one(Project, (self.org_id, row.project_id))
 
     def sessions(self) -> Select[ResearchSession]:
-        return select(ResearchSession).where(ResearchSession.org_id == self.org_id)
+        return self._of_living_project(ResearchSession)
 
     def session(self, session_id: str) -> ResearchSession:
         session = self.db.scalar(self.sessions().where(ResearchSession.id == _storable(session_id)))
@@ -95,7 +108,7 @@ class Scope:
         return session
 
     def experiments(self) -> Select[Experiment]:
-        return select(Experiment).where(Experiment.org_id == self.org_id)
+        return self._of_living_project(Experiment)
 
     def experiment(self, experiment_id: str) -> Experiment:
         experiment = self.db.scalar(self.experiments().where(Experiment.id == _storable(experiment_id)))
@@ -104,7 +117,7 @@ class Scope:
         return experiment
 
     def decisions(self) -> Select[Decision]:
-        return select(Decision).where(Decision.org_id == self.org_id)
+        return self._of_living_project(Decision)
 
     def blobs(self) -> Select[Blob]:
         return select(Blob).where(Blob.org_id == self.org_id)
@@ -116,7 +129,7 @@ class Scope:
         return blob
 
     def files(self) -> Select[File]:
-        return select(File).where(File.org_id == self.org_id)
+        return self._of_living_project(File)
 
     def file(self, file_id: str) -> File:
         file = self.db.scalar(self.files().where(File.id == _storable(file_id)))
@@ -125,7 +138,7 @@ class Scope:
         return file
 
     def artifacts(self) -> Select[Artifact]:
-        return select(Artifact).where(Artifact.org_id == self.org_id)
+        return self._of_living_project(Artifact)
 
     def artifact(self, name: str, project: str | None) -> Artifact:
         """The artifact of this name in the project, or without one, in the only project that has it."""
@@ -140,6 +153,23 @@ class Scope:
             names = sorted(row.name for row in self.db.scalars(projects))
             raise Conflict("Several projects have an artifact of this name: say which project.", projects=names)
         return found[0]
+
+    def _of_living_project(self, model: type[OfProject]) -> Select[OfProject]:
+        """The rows of this model, without those of projects that were deleted and await the sweep."""
+        deleted = select(Project.id).where(Project.org_id == self.org_id, Project.deleted_at.is_not(None))
+        return select(model).where(model.org_id == self.org_id, model.project_id.not_in(deleted))
+
+    def invitations(self) -> Select[Invitation]:
+        return select(Invitation).where(Invitation.org_id == self.org_id)
+
+    def invitation(self, invitation_id: str) -> Invitation:
+        invitation = self.db.scalar(self.invitations().where(Invitation.id == _storable(invitation_id)))
+        if invitation is None:
+            raise NotFound("No such invitation.")
+        return invitation
+
+    def audit(self) -> Select[AuditEntry]:
+        return select(AuditEntry).where(AuditEntry.org_id == self.org_id)
 
     def keys(self) -> Select[ApiKey]:
         return select(ApiKey).where(ApiKey.org_id == self.org_id, ApiKey.revoked_at.is_(None))

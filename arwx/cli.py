@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import config, db, keys, people, schema
+from arwx import audit, blobstore, config, db, deletion, keys, people, schema
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
 from arwx.errors import ArwxError, NotFound
-from arwx.models import ApiKey, User
 
 _ROOT = Path(__file__).parents[1]
 
@@ -63,7 +61,7 @@ def user() -> None:
 def user_add(email: str, org: str, role: str, password_stdin: bool) -> None:
     """Make an account, or take an existing one into one more organization."""
     with _database(_settings()) as session:
-        known = session.scalar(select(User).where(User.email == email.strip().lower()))
+        known = people.find(session, email)
         if known is None:
             password = (
                 sys.stdin.readline().rstrip("\n")
@@ -76,7 +74,21 @@ def user_add(email: str, org: str, role: str, password_stdin: bool) -> None:
         except NotFound:
             organization = people.add_organization(session, org)
         people.join(session, known, organization, role)
+        audit.record(_operator(session, organization.id), "member.added", known.email, role=role)
         click.echo(f"{known.email} is {role} of {organization.name} ({organization.slug}).")
+
+
+@user.command("reset")
+@click.argument("email")
+def user_reset(email: str) -> None:
+    """Print a link with which the person sets a new password, once, within an hour."""
+    settings = _settings()
+    with _database(settings) as session:
+        known = people.find(session, email)
+        if known is None:
+            raise NotFound(f"No account has the e-mail {email}.")
+        token = people.reset_token(settings.secret_key, known)
+    click.echo(f"{settings.base_url or f'http://127.0.0.1:{settings.port}'}/reset/{token}")
 
 
 @main.group()
@@ -91,8 +103,7 @@ def key() -> None:
 def key_new(org: str, name: str, scope: str) -> None:
     """Make a key and print its secret, alone on one line."""
     with _database(_settings()) as session:
-        caller = Scope(session, people.organization(session, org).id, "admin", "cli")
-        _, secret = keys.mint(caller, name, scope)
+        _, secret = keys.mint(_operator(session, people.organization(session, org).id), name, scope)
     click.echo(secret)
 
 
@@ -102,12 +113,40 @@ def key_revoke(key_id: str) -> None:
     """Make a key useless at once."""
     with _database(_settings()) as session:
         # The id alone does not say whose key it is; on the command line the operator may reach all.
-        found = session.scalars(select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))).all()
-        if not found:
+        for org_id in people.organization_ids(session):
+            operator = _operator(session, org_id)
+            if any(row.id == key_id for row in keys.listed(operator)):
+                keys.revoke(operator, key_id)
+                break
+        else:
             raise NotFound(f"No working key has the id {key_id}.")
-        for row in found:
-            keys.revoke(Scope(session, row.org_id, "admin", "cli"), key_id)
     click.echo(f"{key_id} is revoked.")
+
+
+@key.command("list")
+@click.option("--org", required=True, help="Slug or name of the organization.")
+def key_list(org: str) -> None:
+    """Show the keys that work: id, scope, beginning and end, name."""
+    with _database(_settings()) as session:
+        for row in keys.listed(_operator(session, people.organization(session, org).id)):
+            click.echo(f"{row.id}  {row.scope:5}  {row.prefix}…{row.last_four}  {row.name}")
+
+
+@main.command()
+def gc() -> None:
+    """Take away for good what was deleted. Safe to repeat, to stop, and to run while the server serves."""
+    settings = _settings()
+    with _database(settings):
+        pass  # it is there, and has the right schema
+    database = db.Database(settings.database_url)
+    swept = deletion.sweep(database, blobstore.open_store(settings.blobs_at, database))
+    counts = ", ".join(f"{count} {name}" for name, count in vars(swept).items() if count)
+    click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
+
+
+def _operator(session: Session, org_id: int) -> Scope:
+    """Whoever may run commands on this machine may do everything."""
+    return Scope(session, org_id, "admin", "cli")
 
 
 def _settings() -> config.Settings:

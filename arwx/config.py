@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 class CannotStart(Exception):
@@ -25,6 +26,8 @@ class Settings:
     workers: int = 2
     blob_url: str | None = None
     max_blob_bytes: int = 5 * 2**30
+    proxies: int = 0
+    smtp_url: str | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -58,6 +61,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         workers=_whole(environ, "WEB_CONCURRENCY", 2),
         blob_url=_blob_url(environ.get("ARWX_BLOB_URL")),
         max_blob_bytes=_whole(environ, "ARWX_MAX_BLOB_BYTES", 5 * 2**30, most=2**50),
+        proxies=_whole(environ, "ARWX_PROXIES", 0, least=0, most=8),
+        smtp_url=_smtp_url(environ.get("ARWX_SMTP_URL")),
     )
 
 
@@ -88,6 +93,15 @@ def _blob_url(given: str | None) -> str | None:
     raise CannotStart("ARWX_BLOB_URL must be file:///folder, s3://bucket/prefix or db:.")
 
 
+def _smtp_url(given: str | None) -> str | None:
+    if not given:
+        return None
+    parts = urlsplit(given)
+    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname or "from=" not in parts.query:
+        raise CannotStart("ARWX_SMTP_URL must be such as smtps://user:password@mail.example.org?from=arwx@example.org.")
+    return given
+
+
 def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
     """The key that signs cookies. On SQLite it is made at the first start and kept beside the database."""
     if given is not None:
@@ -116,11 +130,11 @@ def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
         raise CannotStart(f"ARWX_DATA_DIR cannot be used: {error.strerror}: {error.filename}.") from error
 
 
-def _whole(environ: Mapping[str, str], name: str, default: int, most: int = 65535) -> int:
+def _whole(environ: Mapping[str, str], name: str, default: int, most: int = 65535, least: int = 1) -> int:
     try:
         value = int(environ.get(name) or default)
     except ValueError:
-        value = 0
-    if not 1 <= value <= most:
-        raise CannotStart(f"{name} must be a whole number from 1 to {most}, not {environ[name]!r}.")
+        value = least - 1
+    if not least <= value <= most:
+        raise CannotStart(f"{name} must be a whole number from {least} to {most}, not {environ[name]!r}.")
     return value

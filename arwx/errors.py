@@ -88,6 +88,16 @@ class Invalid(ArwxError):
     code, status, title = "invalid_field", 422, "Unprocessable Content"
 
 
+class TooMany(ArwxError):
+    """More tries than are allowed. After `retry_after_s` seconds the next one is listened to again."""
+
+    code, status, title = "too_many_requests", 429, "Too Many Requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Damaged(ArwxError):
     """What is stored is not what was stored: a disk or a store lost or changed bytes. They are never given out."""
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from arwx import clock, db, ids
+from arwx import audit, clock, db, ids
 from arwx.access import LEVELS, Scope
 from arwx.errors import Forbidden, Unauthorized, invalid
 from arwx.models import ApiKey
@@ -46,6 +46,7 @@ def mint(scope: Scope, name: str, level: str = "write") -> tuple[ApiKey, str]:
     )
     scope.db.add(key)
     scope.db.flush()
+    audit.record(scope, "key.made", name, id=key.id, level=level)
     return key, secret
 
 
@@ -55,10 +56,40 @@ def listed(scope: Scope) -> list[ApiKey]:
 
 
 def revoke(scope: Scope, key_id: str) -> ApiKey:
-    """Make the key useless from now on."""
-    key = scope.admin.key(key_id)
+    """Make the key useless from now on. Whoever may not manage keys may still revoke those that they made."""
+    key = scope.key(key_id)
+    if not may_revoke(scope, key):
+        scope.at_least("admin")
     key.revoked_at = clock.now()
+    audit.record(scope, "key.revoked", key.name, id=key.id, level=key.scope)
     return key
+
+
+def may_revoke(scope: Scope, key: ApiKey) -> bool:
+    return key.created_by == scope.actor or scope.allows("admin")
+
+
+def revoke_made_by(scope: Scope, maker: str, above: str | None = None) -> int:
+    """Revoke the keys that the maker made, and those made with them; answers how many.
+
+    With `above`, only keys that may do more than this level.
+    """
+    made: dict[str, list[ApiKey]] = {}
+    # Revoked ones too: what was made with a key that is gone by now was made by the same person.
+    for key in scope.db.scalars(select(ApiKey).where(ApiKey.org_id == scope.org_id)):
+        made.setdefault(key.created_by, []).append(key)
+    found: list[ApiKey] = []
+    makers = [maker]
+    while makers:
+        children = made.get(makers.pop(), [])
+        found += children
+        makers += [f"key:{key.id}" for key in children]
+    lowest = -1 if above is None else LEVELS.index(above)
+    doomed = [key for key in found if key.revoked_at is None and LEVELS.index(key.scope) > lowest]
+    for key in doomed:
+        key.revoked_at = clock.now()
+    scope.db.flush()
+    return len(doomed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,55 +1,33 @@
-"""People: sign-up, login, and the server-side sessions of their browsers."""
+"""People: accounts, how they come in, and the organizations to which they belong."""
 
 import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from arwx import clock, ids
-from arwx.access import ROLE_LEVELS, Scope
-from arwx.db import Database
-from arwx.errors import Forbidden, NotFound, Unauthorized, invalid
-from arwx.models import Login, Membership, Organization, User
+from arwx import audit, clock, ids, links, logins, passwords, throttle
+from arwx.access import ROLE_LEVELS, Origin, Scope
+from arwx.db import Database, insert
+from arwx.errors import Conflict, Forbidden, NotFound, Unauthorized, invalid
+from arwx.logins import Visitor
+from arwx.models import Membership, Organization, User
 
-SESSION_LIFETIME = timedelta(days=14)
-SESSION_IDLE = timedelta(hours=12)
-_SEEN_EVERY = timedelta(hours=1)
+RESET_LASTS_S = 3600
+_RESET = "password reset"
 _EMAIL = re.compile(r"[^@\s<>\"'\x00-\x1f]{1,64}@[^@\s<>\"'\x00-\x1f]{1,190}\Z")
-_COMMON = frozenset(
-    ("12345678 123456789 1234567890 password password1 qwertyuiop qwerty123 iloveyou 11111111 letmein123").split()
-)
-
-# argon2id as OWASP's password storage sheet has it at the least: 19 MiB, two passes, one lane.
-_hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-# Checked when nobody has the e-mail, so that the answer takes the same work either way.
-_NOBODY = _hasher.hash(secrets.token_hex(16))
 
 
 @dataclass(frozen=True)
-class Visitor:
-    """A signed-in person in one of their organizations, in the shape that flask-login asks for."""
+class Belonging:
+    """An organization of a person, and what they are there."""
 
-    user: User
-    org: Organization
+    name: str
+    slug: str
     role: str
-    token: str
-    seen_at: datetime
-    is_authenticated = True
-    is_active = True
-    is_anonymous = False
-
-    def get_id(self) -> str:
-        return self.token
-
-    def scope(self, db: Session) -> Scope:
-        """What this person may reach."""
-        return Scope(db, self.org.id, ROLE_LEVELS[self.role], f"user:{self.user.id}")
+    is_here: bool
 
 
 def may_sign_up(db: Session, policy: str) -> bool:
@@ -57,53 +35,156 @@ def may_sign_up(db: Session, policy: str) -> bool:
     return policy == "open" or (policy == "first" and db.scalar(select(User.id).limit(1)) is None)
 
 
-def sign_up(db: Session, policy: str, email: str, password: str, org_name: str) -> str:
+def sign_up(db: Session, policy: str, email: str, password: str, org_name: str, origin: Origin) -> str:
     """Make an account that owns a new organization, and sign it in. Answers the token for the cookie."""
+    if policy == "closed":
+        raise _closed()
+    email = email_of(email)
+    # The slow part comes before the first statement: no transaction is open yet, and nobody waits for it.
+    kept = passwords.new(password, email)
     if not may_sign_up(db, policy):
-        raise Forbidden("Sign-up is closed. Ask an owner for an account.")
-    user = add_user(db, email, password)
-    org = add_organization(db, org_name)
-    join(db, user, org, "owner")
-    return _open_session(db, user, org)
+        raise _closed()
+    user = _insert(db, email, kept)
+    if policy == "first" and not user.is_first:
+        raise _closed()  # somebody else was the first a moment ago
+    org = found(db, policy, user, org_name, origin)
+    return welcome(db, user, db.get_one(Membership, (user.id, org.id)), origin)
 
 
 def add_user(db: Session, email: str, password: str) -> User:
     """A new account, or `Invalid` with what is wrong with which field."""
-    email = email.strip().lower()
-    if not _EMAIL.match(email):
-        raise invalid("email", "must be an e-mail address")
-    if not 8 <= len(password) <= 256:
-        raise invalid("password", "must have 8 to 256 characters")
-    if password.lower() in _COMMON or password.lower() == email:
-        raise invalid("password", "is one of the first that others would try")
-    if db.scalar(select(User.id).where(User.email == email)) is not None:
-        raise invalid("email", "has an account already")
-    user = User(email=email, password_hash=_hasher.hash(password), created_at=clock.now())
-    db.add(user)
-    db.flush()
+    email = email_of(email)
+    return _insert(db, email, passwords.new(password, email))
+
+
+def find(db: Session, email: str) -> User | None:
+    """The account with this e-mail, however it is written."""
+    return db.scalar(select(User).where(User.email == email.strip().lower())) if _is_email(email) else None
+
+
+def log_in(database: Database, email: str, password: str, origin: Origin) -> str:
+    """The token of a new session, or `Unauthorized`: the same for an unknown e-mail and a wrong password.
+
+    `TooMany` when the account or the address was tried too often. It opens its own transactions, since none may be
+    open while a password is compared.
+    """
+    mine = throttle.begin(database, email.strip().lower(), origin.ip)
+    with database.reading() as db:
+        user = find(db, email)
+        membership = _first_membership(db, user) if user else None
+    is_right = passwords.is_right(user.password_hash if user else None, password)
+    kept = passwords.again(password) if is_right and user and passwords.is_outdated(user.password_hash) else None
+    with database.writing() as db:
+        if not is_right or user is None or membership is None:
+            throttle.failed(db, mine)
+            if user and membership:
+                audit.record(_scope(db, user, membership, origin), "login.failed")
+        else:
+            throttle.succeeded(db, mine)
+            if kept:
+                db.get_one(User, user.id).password_hash = kept
+            return welcome(db, user, membership, origin)
+    if is_right:
+        raise Unauthorized("This account belongs to no organization any more.")
+    raise Unauthorized("E-mail or password is wrong.")
+
+
+def confirm(database: Database, visitor: Visitor, password: str, origin: Origin) -> None:
+    """Raise `Invalid` unless this is the password of the person who is signed in. Tries are counted as for a login."""
+    mine = throttle.begin(database, visitor.user.email, origin.ip)
+    is_right = passwords.is_right(visitor.user.password_hash, password)
+    with database.writing() as db:
+        (throttle.succeeded if is_right else throttle.failed)(db, mine)
+    if not is_right:
+        raise invalid("current", "is not your password")
+
+
+def change_password(database: Database, visitor: Visitor, current: str, new: str, origin: Origin) -> None:
+    """Set another password. All other sessions of the person end."""
+    confirm(database, visitor, current, origin)
+    kept = passwords.new(new, visitor.user.email)
+    with database.writing() as db:
+        user = db.get_one(User, visitor.user.id)
+        user.password_hash = kept
+        ended = logins.end_others(db, user, but=visitor.token)
+        audit.record(visitor.scope(db, origin), "password.changed", sessions_ended=ended)
+
+
+def reset_token(secret_key: str, user: User) -> str:
+    """What stands in a link with which the person sets a new password: for an hour, and once."""
+    return links.sign(secret_key, _RESET, [user.id, _fingerprint(user)])
+
+
+def of_reset(db: Session, secret_key: str, token: str) -> User:
+    """The account whose password the link resets; `NotFound` when it is too old or was used."""
+    said = links.read(secret_key, _RESET, token, RESET_LASTS_S)
+    user = db.get(User, said[0]) if said else None
+    if user is None or not secrets.compare_digest(_fingerprint(user), said[1]):
+        raise NotFound("This link has been used, or is older than an hour. Ask for a new one.")
     return user
+
+
+def reset_password(database: Database, secret_key: str, token: str, password: str, origin: Origin) -> None:
+    """Set a new password by the link. All sessions of the person end, and the link is used up."""
+    with database.reading() as db:
+        email = of_reset(db, secret_key, token).email
+    kept = passwords.new(password, email)
+    with database.writing() as db:
+        user = of_reset(db, secret_key, token)
+        # Read again under a lock: of two who use one link at once, the second finds another password in place.
+        db.refresh(user, with_for_update=True)
+        of_reset(db, secret_key, token)
+        user.password_hash = kept
+        logins.end_others(db, user)
+        membership = _first_membership(db, user)
+        if membership:
+            audit.record(_scope(db, user, membership, origin), "password.reset")
+
+
+def organizations(db: Session, visitor: Visitor) -> list[Belonging]:
+    """The organizations of the person, by name."""
+    rows = db.execute(
+        select(Organization, Membership.role)
+        .join(Membership, Membership.org_id == Organization.id)
+        .where(Membership.user_id == visitor.user.id, Organization.deleted_at.is_(None))
+        .order_by(Organization.name, Organization.id)
+    )
+    return [Belonging(org.name, org.slug, role, org.id == visitor.org.id) for org, role in rows]
 
 
 def add_organization(db: Session, name: str) -> Organization:
     """A new organization with a free slug made of its name."""
     ids.check_name(name, "organization")
-    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "org"
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "org"
     slug = stem
-    while db.scalar(select(Organization.id).where(Organization.slug == slug)) is not None:
+    while True:
+        made = insert(db, Organization).values(name=name, slug=slug, created_at=clock.now())
+        org_id = db.scalar(made.on_conflict_do_nothing(index_elements=["slug"]).returning(Organization.id))
+        if org_id is not None:
+            return db.get_one(Organization, org_id)
         slug = f"{stem}-{secrets.token_hex(2)}"
-    org = Organization(name=name, slug=slug, created_at=clock.now())
-    db.add(org)
-    db.flush()
+
+
+def found(db: Session, policy: str, user: User, name: str, origin: Origin) -> Organization:
+    """A new organization that this person owns."""
+    if policy == "closed":
+        raise Forbidden("Only the operator of this server makes organizations.")
+    org = add_organization(db, name)
+    audit.record(_scope(db, user, join(db, user, org, "owner"), origin), "organization.made", name)
     return org
+
+
+def rename(scope: Scope, name: str) -> None:
+    """Give the organization another name. Its slug stays."""
+    org = scope.admin.org
+    org.name = ids.check_name(name, "organization")
+    audit.record(scope, "organization.renamed", name)
 
 
 def organization(db: Session, name_or_slug: str) -> Organization:
     """The organization with this slug, or with this name when only one has it."""
-    found = list(
-        db.scalars(
-            select(Organization).where((Organization.slug == name_or_slug) | (Organization.name == name_or_slug))
-        )
-    )
+    is_meant = (Organization.slug == name_or_slug) | (Organization.name == name_or_slug)
+    found = list(db.scalars(select(Organization).where(is_meant, Organization.deleted_at.is_(None))))
     exact = [org for org in found if org.slug == name_or_slug] or found
     if len(exact) != 1:
         raise NotFound(
@@ -112,83 +193,77 @@ def organization(db: Session, name_or_slug: str) -> Organization:
     return exact[0]
 
 
+def organization_ids(db: Session) -> list[int]:
+    """The numbers of all organizations."""
+    return list(db.scalars(select(Organization.id).where(Organization.deleted_at.is_(None)).order_by(Organization.id)))
+
+
 def join(db: Session, user: User, org: Organization, role: str) -> Membership:
-    """Make the person a member with this role."""
+    """Make the person a member with this role, or `Conflict` when they are one."""
     if role not in ROLE_LEVELS:
         raise invalid("role", f"must be one of {', '.join(ROLE_LEVELS)}")
-    membership = Membership(user_id=user.id, org_id=org.id, role=role, created_at=clock.now())
-    db.add(membership)
-    db.flush()
-    return membership
-
-
-def log_in(db: Session, email: str, password: str) -> str:
-    """The token of a new session, or `Unauthorized`: the same for an unknown e-mail and a wrong password."""
-    email = email.strip().lower()
-    user = db.scalar(select(User).where(User.email == email)) if _EMAIL.match(email) else None
-    try:
-        _hasher.verify(user.password_hash if user else _NOBODY, password)
-    except (VerificationError, InvalidHashError):
-        user = None
-    if user is None:
-        raise Unauthorized("E-mail or password is wrong.")
-    if _hasher.check_needs_rehash(user.password_hash):
-        user.password_hash = _hasher.hash(password)
-    org = db.scalar(
-        select(Organization)
-        .join(Membership, Membership.org_id == Organization.id)
-        .where(Membership.user_id == user.id)
-        .order_by(Membership.created_at)
-        .limit(1)
+    made = (
+        insert(db, Membership)
+        .values(user_id=user.id, org_id=org.id, role=role, created_at=clock.now())
+        .on_conflict_do_nothing(index_elements=["user_id", "org_id"])
+        .returning(Membership.user_id)
     )
-    if org is None:
-        raise Unauthorized("This account belongs to no organization any more.")
-    return _open_session(db, user, org)
+    if db.scalar(made) is None:
+        raise Conflict(f"{user.email} is a member of {org.name} already.")
+    return db.get_one(Membership, (user.id, org.id))
 
 
-def visitor(db: Session, token: str) -> Visitor | None:
-    """Who holds this token, None when the session is over or the person is no member any more."""
-    row = db.execute(
-        select(Login, User, Organization, Membership.role)
-        .join(User, User.id == Login.user_id)
-        .join(Organization, Organization.id == Login.org_id)
-        .join(Membership, (Membership.user_id == Login.user_id) & (Membership.org_id == Login.org_id))
-        .where(Login.token_hash == _hash(token))
-    ).one_or_none()
-    if row is None:
-        return None
-    login, user, org, role = row
-    now = clock.now()
-    if now - login.created_at > SESSION_LIFETIME or now - login.seen_at > SESSION_IDLE:
-        return None
-    return Visitor(user, org, role, token, login.seen_at)
+def welcome(db: Session, user: User, membership: Membership, origin: Origin) -> str:
+    """A new session of the person in this organization, recorded. Answers the token for the cookie."""
+    audit.record(_scope(db, user, membership, origin), "login.ok")
+    return logins.start(db, user, membership, origin)
 
 
-def note_visit(database: Database, visitor: Visitor) -> None:
-    """Remember that the session is in use, at most once an hour, in a transaction of its own."""
-    now = clock.now()
-    if now - visitor.seen_at > _SEEN_EVERY:
-        with database.writing() as session:
-            session.execute(update(Login).where(Login.token_hash == _hash(visitor.token)).values(seen_at=now))
-
-
-def log_out(db: Session, token: str) -> None:
-    """End the session: its cookie opens nothing any more, wherever it was copied."""
-    db.execute(delete(Login).where(Login.token_hash == _hash(token)))
+def email_of(email: str) -> str:
+    """The e-mail as accounts have it, or `Invalid`."""
+    if not _is_email(email):
+        raise invalid("email", "must be an e-mail address")
+    return email.strip().lower()
 
 
 def count(db: Session) -> int:
     return db.scalar(select(func.count()).select_from(User)) or 0
 
 
-def _open_session(db: Session, user: User, org: Organization) -> str:
-    token = secrets.token_urlsafe(32)
-    now = clock.now()
-    db.execute(delete(Login).where(Login.user_id == user.id, Login.created_at < now - SESSION_LIFETIME))
-    db.add(Login(token_hash=_hash(token), user_id=user.id, org_id=org.id, created_at=now, seen_at=now))
-    db.flush()
-    return token
+def _insert(db: Session, email: str, kept: str) -> User:
+    """The new account: marked as the first when it is. Of two first ones at once, only one gets the mark."""
+    is_empty = db.scalar(select(User.id).limit(1)) is None
+    for is_first in (True, None) if is_empty else (None,):
+        made = insert(db, User).values(email=email, password_hash=kept, is_first=is_first, created_at=clock.now())
+        user_id = db.scalar(made.on_conflict_do_nothing().returning(User.id))
+        if user_id is not None:
+            return db.get_one(User, user_id)
+    raise invalid("email", "has an account already")
 
 
-def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def _first_membership(db: Session, user: User) -> Membership | None:
+    """Where the person's session begins: in the organization to which they belong longest."""
+    return db.scalar(
+        select(Membership)
+        .join(Organization, Organization.id == Membership.org_id)
+        .where(Membership.user_id == user.id, Organization.deleted_at.is_(None))
+        .order_by(Membership.created_at, Membership.org_id)
+        .limit(1)
+    )
+
+
+def _scope(db: Session, user: User, membership: Membership, origin: Origin) -> Scope:
+    return Scope(db, membership.org_id, ROLE_LEVELS[membership.role], f"user:{user.id}", origin)
+
+
+def _fingerprint(user: User) -> str:
+    """Another one for every password, so that a reset link is good until the password changes."""
+    return hashlib.sha256(user.password_hash.encode()).hexdigest()[:16]
+
+
+def _is_email(email: str) -> bool:
+    return _EMAIL.match(email.strip()) is not None and email.strip().isprintable()
+
+
+def _closed() -> Forbidden:
+    return Forbidden("Sign-up is closed. Ask an owner for an invitation.")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Select, Text, cast, or_
 
-from arwx import clock, criteria, db, ids, pages, points
+from arwx import audit, clock, criteria, db, ids, pages, points
 from arwx.access import Scope
 from arwx.criteria import Condition, Order
 from arwx.errors import Conflict, FieldError, Invalid, NotFound, invalid
@@ -129,9 +129,10 @@ def finish(
     points.finish(scope.db, key(run), expected)
 
 
-def delete(run: Run) -> None:
+def delete(scope: Scope, run: Run) -> None:
     """Take the run out of every list at once; `arwx gc` frees its bytes."""
     run.deleted_at = clock.now()
+    audit.record(scope, "run.deleted", run.id)
 
 
 @dataclass(frozen=True)

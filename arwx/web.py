@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from flask import Flask, Response, current_app, g, request
 
-from arwx import clock
+from arwx import audit, clock, db
+from arwx.access import Origin
 from arwx.config import Settings
+from arwx.errors import Forbidden
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _log = logging.getLogger("arwx.request")
@@ -68,7 +70,14 @@ def answer_failures(
     def failed(error: Exception) -> Response:
         if "db" in g:
             g.db.rollback()
+        if isinstance(error, Forbidden) and "scope" in g:
+            audit.record_apart(db.current(), g.scope, "denied", f"{request.method} {request.path}")
         return as_problem(error) if speaks_json() else as_page(error)
+
+
+def origin() -> Origin:
+    """Where the request comes from. Behind proxies the address is theirs, unless ARWX_PROXIES says how many there are."""
+    return Origin(request.remote_addr or "", request.user_agent.string)
 
 
 def base_url() -> str:

@@ -8,7 +8,6 @@ from flask import Response, g, url_for
 from werkzeug.exceptions import HTTPException
 
 from arwx import clock, points, web
-from arwx.api import answers
 from arwx.artifacts import PRODUCER, ArtifactView, Lineage, VersionView
 from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict
@@ -27,7 +26,7 @@ def answer(fields: Any, status: int = 200) -> Response:
     return Response(_encoder.encode(fields), status, mimetype="application/json")
 
 
-def page(found: Page[Any], shape: Callable[[Any], object]) -> Response:
+def page(found: Page[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
     """A list with its cursor; 304 when the caller has the same one."""
     return web.conditional(answer({"items": [shape(item) for item in found.items], "next": found.next}))
 
@@ -69,7 +68,7 @@ def http_problem(error: HTTPException) -> Response:
     return response
 
 
-def project(card: Card) -> answers.Project:
+def project(card: Card) -> dict[str, Any]:
     return {
         "name": card.name,
         "description": card.description,
@@ -84,7 +83,7 @@ def project(card: Card) -> answers.Project:
     }
 
 
-def run(view: RunView) -> answers.Run:
+def run(view: RunView) -> dict[str, Any]:
     return {
         "id": view.id,
         "project": view.project,
@@ -110,7 +109,7 @@ def run(view: RunView) -> answers.Run:
     }
 
 
-def latest(view: RunView) -> dict[str, answers.Latest]:
+def latest(view: RunView) -> dict[str, Any]:
     """The newest value of each metric; `system/*` has its own charts."""
     return {
         key: {"step": metric.step, "value": metric.value, "ts": metric.ts}
@@ -121,7 +120,7 @@ def latest(view: RunView) -> dict[str, answers.Latest]:
 
 def appended(run_id: str, done: points.Appended) -> Response:
     """What became of a batch. A conflict is loud, but what was new in the batch is stored by now all the same."""
-    counts: answers.Ingested = {
+    counts = {
         "run_id": run_id,
         "accepted": done.accepted,
         "stored": done.stored,
@@ -136,31 +135,26 @@ def appended(run_id: str, done: points.Appended) -> Response:
     return problem(error)
 
 
-def receipt(found: points.Receipt, commit: str | None, diff_sha: str | None) -> answers.Receipt:
-    answer: answers.Receipt = msgspec.to_builtins(found)
-    answer["commit"], answer["diff_sha"] = commit, diff_sha
-    return answer
+def receipt(found: points.Receipt, commit: str | None, diff_sha: str | None) -> dict[str, Any]:
+    return {**msgspec.to_builtins(found), "commit": commit, "diff_sha": diff_sha}
 
 
-def series(found: Iterable[points.Series], x: str) -> list[answers.Line]:
-    return [_line(line, x) for line in found]
+def series(found: Iterable[points.Series], x: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": line.run_id,
+            "count": line.count,
+            "steps": line.steps,
+            "values": line.values,
+            "min": line.lows,
+            "max": line.highs,
+            **({} if x == "step" else {"x": line.xs}),
+        }
+        for line in found
+    ]
 
 
-def _line(line: points.Series, x: str) -> answers.Line:
-    answer: answers.Line = {
-        "run_id": line.run_id,
-        "count": line.count,
-        "steps": line.steps,
-        "values": line.values,
-        "min": line.lows,
-        "max": line.highs,
-    }
-    if x != "step":
-        answer["x"] = line.xs
-    return answer
-
-
-def session(row: ResearchSession, project: str) -> answers.Session:
+def session(row: ResearchSession, project: str) -> dict[str, Any]:
     return {
         "id": row.id,
         "project": project,
@@ -171,7 +165,7 @@ def session(row: ResearchSession, project: str) -> answers.Session:
     }
 
 
-def experiment(row: Experiment, project: str, verdict: Verdict | None) -> answers.Experiment:
+def experiment(row: Experiment, project: str, verdict: Verdict | None) -> dict[str, Any]:
     return {
         "id": row.id,
         "index": row.index,
@@ -192,7 +186,7 @@ def experiment(row: Experiment, project: str, verdict: Verdict | None) -> answer
     }
 
 
-def _verdict(found: Verdict | None) -> answers.Verdict | None:
+def _verdict(found: Verdict | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
@@ -205,7 +199,7 @@ def _verdict(found: Verdict | None) -> answers.Verdict | None:
     }
 
 
-def tried(found: Iterable[Tried]) -> list[answers.Tried]:
+def tried(found: Iterable[Tried]) -> list[dict[str, Any]]:
     """Experiments that were tried before, with their verdicts."""
     return [
         {
@@ -220,7 +214,7 @@ def tried(found: Iterable[Tried]) -> list[answers.Tried]:
     ]
 
 
-def file(row: File, project: str) -> answers.File:
+def file(row: File, project: str) -> dict[str, Any]:
     return {
         "id": row.id,
         "project": project,
@@ -236,7 +230,7 @@ def file(row: File, project: str) -> answers.File:
     }
 
 
-def artifact(view: ArtifactView) -> answers.Artifact:
+def artifact(view: ArtifactView) -> dict[str, Any]:
     newest = view.newest
     return {
         "name": view.artifact.name,
@@ -257,7 +251,7 @@ def artifact(view: ArtifactView) -> answers.Artifact:
     }
 
 
-def version(view: VersionView, of: Artifact, project: str) -> answers.Version:
+def version(view: VersionView, of: Artifact, project: str) -> dict[str, Any]:
     """A version without its files. Its score is the newest decision on the experiment that made it."""
     row, verdict = view.version, view.verdict
     return {
@@ -281,7 +275,7 @@ def version(view: VersionView, of: Artifact, project: str) -> answers.Version:
     }
 
 
-def move(row: ArtifactMove) -> answers.Move:
+def move(row: ArtifactMove) -> dict[str, Any]:
     return {
         "ref": row.ref,
         "version": row.version,
@@ -291,9 +285,9 @@ def move(row: ArtifactMove) -> answers.Move:
     }
 
 
-def lineage(found: Lineage, of: Artifact, project: str) -> answers.Lineage:
+def lineage(found: Lineage, of: Artifact, project: str) -> dict[str, Any]:
     """A graph. Edges lead from what made a version to it, and from it to what used it."""
-    nodes: list[answers.Node] = [
+    nodes = [
         {
             "id": f"version:{row.number}",
             "kind": "version",
@@ -310,7 +304,7 @@ def lineage(found: Lineage, of: Artifact, project: str) -> answers.Lineage:
     ]
     nodes += [{"id": f"run:{row.id}", "kind": "run", "label": row.name} for row in found.runs.values()]
     known = {node["id"] for node in nodes}
-    edges: list[answers.Edge] = []
+    edges = []
     for link in found.links:
         ends = [f"{link.kind}:{link.target_id}", f"version:{link.version}"]
         if ends[0] in known:  # a run may have been deleted since
@@ -319,7 +313,7 @@ def lineage(found: Lineage, of: Artifact, project: str) -> answers.Lineage:
     return {"name": of.name, "project": project, "nodes": nodes, "edges": edges}
 
 
-def decision(row: Decision) -> answers.Decision:
+def decision(row: Decision) -> dict[str, Any]:
     return {
         "id": row.id,
         "experiment_id": row.experiment_id,
@@ -333,7 +327,7 @@ def decision(row: Decision) -> answers.Decision:
     }
 
 
-def progress(found: Progress, steps: Iterable[Step]) -> answers.Progress:
+def progress(found: Progress, steps: Iterable[Step]) -> dict[str, Any]:
     """The running best. The counts are of the whole story, also when only the frontier's steps are shown."""
     best = found.best
     return {
@@ -347,7 +341,7 @@ def progress(found: Progress, steps: Iterable[Step]) -> answers.Progress:
     }
 
 
-def _step(step: Step) -> answers.Step:
+def _step(step: Step) -> dict[str, Any]:
     one = step.tried
     return {
         "index": one.index,
@@ -366,7 +360,7 @@ def _step(step: Step) -> answers.Step:
     }
 
 
-def key(row: ApiKey) -> answers.Key:
+def key(row: ApiKey) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,

@@ -307,6 +307,12 @@
     $$("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });
   });
 
+  // What cannot be undone is asked about first.
+  document.addEventListener("submit", (event) => {
+    const words = event.target.dataset.confirm;
+    if (words && !confirm(words)) event.preventDefault();
+  });
+
   document.addEventListener("htmx:afterSwap", () => {
     values.clear();
     if (at) point();

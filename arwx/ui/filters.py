@@ -11,19 +11,32 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request, url_for
 from markupsafe import Markup
 
-from arwx import clock, criteria, web
+from arwx import clock, criteria, people, web
 from arwx.runs import RunView
 from arwx.svg import ticks
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 _WEEK_S = 7 * 86_400
+# Browsers call themselves by the names of their forebears too: the rarer name comes first.
+_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 
 
 def init_app(app: Flask) -> None:
     """Give the templates what they use; let browsers keep the static files whose address names their content."""
-    for said in (count, number, ago, moment, duration, plain, slug, ran):
+    for said in (count, number, ago, moment, duration, plain, slug, ran, program):
         app.add_template_filter(said)
-    app.jinja_env.globals.update(asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"))
+    app.jinja_env.globals.update(
+        asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"), organizations=organizations
+    )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
     @app.after_request
@@ -47,6 +60,11 @@ def asset(name: str) -> str:
 @lru_cache(maxsize=64)
 def _digest(path: str, _modified: int) -> str:
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=5).hexdigest()
+
+
+def organizations() -> list[people.Belonging]:
+    """Where the visitor may go over to, for the switcher of every page."""
+    return people.organizations(g.db, g.visitor)
 
 
 def count(value: int) -> str:
@@ -109,3 +127,10 @@ def plain(value: Any) -> str:
 def slug(text: str) -> str:
     """A short name for an element id: no two metrics share one, whatever signs are in their names."""
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def program(agent: str) -> str:
+    """The name of a browser and its system, as far as what it calls itself tells: `Firefox on Linux`."""
+    browser = next((name for sign, name in _BROWSERS if sign in agent), agent.split("/")[0][:32] or "Unknown program")
+    system = next((name for sign, name in _SYSTEMS if sign in agent), "")
+    return f"{browser} on {system}" if system else browser

@@ -85,14 +85,14 @@ def test_signing_out_ends_the_session_on_the_server_too(ada_at_home: Visitor, ap
 @pytest.mark.parametrize("path", ["/logout", "/settings/keys", "/settings/keys/key_1/revoke"])
 def test_a_form_without_the_token_of_our_page_is_refused(ada_at_home: Visitor, path: str) -> None:
     answer = ada_at_home.client.post(path, data={"name": "forged"})
-    assert answer.status_code == 400
+    assert answer.status_code == 403
     assert "<html" in answer.text
     assert ada_at_home.get("/settings").status_code == 200
 
 
 def test_logging_in_without_the_token_is_refused(ada_at_home: Visitor, app: Flask) -> None:
     answer = app.test_client().post("/login", data={"email": "ada@example.org", "password": PASSWORD})
-    assert answer.status_code == 400
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("is_htmx", [True, False])

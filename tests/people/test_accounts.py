@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from arwx import clock, people
+from arwx import clock, logins, people
+from arwx.access import Origin
 from arwx.db import Database
 from arwx.errors import Forbidden, Invalid, Unauthorized
 
@@ -13,13 +14,13 @@ PASSWORD = "correct horse battery"
 
 def sign_up(database: Database, email: str = "ada@example.org", policy: str = "first") -> str:
     with database.writing() as db:
-        return people.sign_up(db, policy, email, PASSWORD, "Ada's lab")
+        return people.sign_up(db, policy, email, PASSWORD, "Ada's lab", Origin())
 
 
 def test_the_first_account_owns_its_organization(database: Database) -> None:
     token = sign_up(database)
     with database.reading() as db:
-        visitor = people.visitor(db, token)
+        visitor = logins.visitor(db, token)
         assert visitor is not None
         assert (visitor.user.email, visitor.org.name, visitor.org.slug, visitor.role) == (
             "ada@example.org",
@@ -53,7 +54,7 @@ def test_after_the_first_account_sign_up_is_closed_unless_open(database: Databas
 )
 def test_what_is_wrong_with_an_account_is_named(database: Database, email: str, password: str, field: str) -> None:
     with pytest.raises(Invalid) as caught, database.writing() as db:
-        people.sign_up(db, "first", email, password, "Lab")
+        people.sign_up(db, "first", email, password, "Lab", Origin())
     assert caught.value.errors[0].field == field
     with database.reading() as db:
         assert people.count(db) == 0
@@ -62,17 +63,16 @@ def test_what_is_wrong_with_an_account_is_named(database: Database, email: str, 
 def test_long_and_worldly_passwords_are_fine(database: Database) -> None:
     for number, password in enumerate(["пароль-пароль", "🚀" * 32, "a" * 128]):
         with database.writing() as db:
-            people.sign_up(db, "open", f"u{number}@example.org", password, f"Lab {number}")
-        with database.writing() as db:
-            assert people.log_in(db, f"u{number}@example.org", password)
+            people.sign_up(db, "open", f"u{number}@example.org", password, f"Lab {number}", Origin())
+        assert people.log_in(database, f"u{number}@example.org", password, Origin())
 
 
 def test_a_wrong_password_and_an_unknown_email_are_the_same_answer(database: Database) -> None:
     sign_up(database)
     messages = set()
     for email, password in [("ada@example.org", "wrong password"), ("nobody@example.org", PASSWORD)]:
-        with pytest.raises(Unauthorized) as caught, database.writing() as db:
-            people.log_in(db, email, password)
+        with pytest.raises(Unauthorized) as caught:
+            people.log_in(database, email, password, Origin())
         messages.add(caught.value.message)
     assert len(messages) == 1
 
@@ -83,21 +83,19 @@ def test_a_session_ends_by_logout_idleness_and_age(database: Database, monkeypat
 
     def is_in(token: str) -> bool:
         with database.reading() as db:
-            return people.visitor(db, token) is not None
+            return logins.visitor(db, token) is not None
 
+    token = people.log_in(database, "ADA@example.org ", PASSWORD, Origin())
     with database.writing() as db:
-        token = people.log_in(db, "ADA@example.org ", PASSWORD)
-    with database.writing() as db:
-        people.log_out(db, token)
+        logins.end(db, token)
     assert not is_in(token)
 
-    with database.writing() as db:
-        token = people.log_in(db, "ada@example.org", PASSWORD)
+    token = people.log_in(database, "ada@example.org", PASSWORD, Origin())
     monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=11))
     with database.reading() as db:
-        visitor = people.visitor(db, token)
+        visitor = logins.visitor(db, token)
     assert visitor is not None
-    people.note_visit(database, visitor)
+    logins.note_visit(database, visitor)
     monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=22))
     assert is_in(token)
     monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=24))

@@ -1,0 +1,193 @@
+"""The end of runs, projects and organizations: gone from every list at once, and gone for good by a job.
+
+The job (`arwx gc`) works through both groups of tables in small transactions. It may be stopped at any moment and run
+any number of times: what it has not finished it finds again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Table, delete, exists, select, update
+
+from arwx import audit, clock, logins, points, throttle
+from arwx.access import Scope
+from arwx.blobstore import Store
+from arwx.db import Database
+from arwx.errors import invalid
+from arwx.models import (
+    ApiKey,
+    ArtifactLink,
+    Base,
+    Blob,
+    Experiment,
+    File,
+    Login,
+    Membership,
+    Organization,
+    Project,
+    Run,
+    User,
+)
+
+_AT_ONCE = 200
+Id = TypeVar("Id", str, int)
+
+
+@dataclass
+class Swept:
+    """What a call of the job took away."""
+
+    organizations: int = 0
+    accounts: int = 0
+    projects: int = 0
+    runs: int = 0
+    blobs: int = 0
+
+
+def delete_project(scope: Scope, name: str, typed: str | None = None) -> None:
+    """Take the project and all that hangs off it out of every list; its name is free again. `typed` must repeat it."""
+    project = scope.admin.project(name)
+    if typed is not None and typed != project.name:
+        raise invalid("typed", "is not the name of the project")
+    audit.record(scope, "project.deleted", project.name)
+    now = clock.now()
+    # No name may hold a slash: nobody can ask for this one, and another project may take the old one.
+    project.name, project.deleted_at = f"deleted/{project.id}", now
+    mine = (Run.org_id == scope.org_id, Run.project_id == project.id, Run.deleted_at.is_(None))
+    scope.db.execute(update(Run).where(*mine).values(deleted_at=now))
+
+
+def delete_organization(scope: Scope, typed: str | None = None) -> None:
+    """End the organization: nobody is in it any more, no key works, and nothing of it is shown. `typed` is its name."""
+    org = scope.admin.org
+    if typed is not None and typed != org.name:
+        raise invalid("typed", "is not the name of the organization")
+    audit.record(scope, "organization.deleted", org.name)
+    now = clock.now()
+    working = (ApiKey.org_id == org.id, ApiKey.revoked_at.is_(None))
+    scope.db.execute(update(ApiKey).where(*working).values(revoked_at=now))
+    logins.end_in(scope.db, org.id)
+    # The slug is free again; the number in this one is that of no other organization.
+    org.deleted_at, org.slug = now, f"deleted/{org.id}"
+
+
+def sweep(database: Database, store: Store) -> Swept:
+    """Take away for good what was deleted. Safe to repeat and to stop."""
+    swept = Swept()
+    with database.reading() as db:
+        found = list(db.scalars(select(Organization).order_by(Organization.id)))
+    for org in found:
+        if org.deleted_at is not None:
+            _erase_organization(database, store, org.id, swept)
+            continue
+        with database.reading() as db:
+            deleted = (Project.org_id == org.id, Project.deleted_at.is_not(None))
+            doomed = db.scalars(select(Project.id).where(*deleted)).all()
+        for project_id in doomed:
+            _erase_project(database, org.id, project_id)
+            swept.projects += 1
+        swept.runs += _erase_runs(database, org.id, Run.deleted_at.is_not(None))
+    with database.writing() as db:
+        throttle.sweep(db)
+        logins.sweep(db)
+    return swept
+
+
+def _erase_runs(database: Database, org_id: int, which: ColumnElement[bool]) -> int:
+    """Erase these runs: first their points, in a transaction each, then what the catalogue knows of them."""
+    count = 0
+    while True:
+        with database.reading() as db:
+            run_ids = db.scalars(select(Run.id).where(Run.org_id == org_id, which).limit(_AT_ONCE)).all()
+        if not run_ids:
+            return count
+        for run_id in run_ids:
+            with database.writing() as db:
+                points.erase(db, points.RunKey(org_id, run_id))
+        with database.writing() as db:
+            db.execute(delete(File).where(File.org_id == org_id, File.run_id.in_(run_ids)))
+            db.execute(delete(ArtifactLink).where(*_linked(org_id, "run", run_ids)))
+            named = (Experiment.org_id == org_id, Experiment.run_id.in_(run_ids))
+            db.execute(update(Experiment).where(*named).values(run_id=None))
+            db.execute(delete(Run).where(Run.org_id == org_id, Run.id.in_(run_ids)))
+        count += len(run_ids)
+
+
+def _erase_project(database: Database, org_id: int, project_id: str) -> None:
+    _erase_runs(database, org_id, Run.project_id == project_id)
+    with database.writing() as db:
+        mine = (Experiment.org_id == org_id, Experiment.project_id == project_id)
+        tried = db.scalars(select(Experiment.id).where(*mine)).all()
+        for some in _batches(tried):
+            db.execute(delete(ArtifactLink).where(*_linked(org_id, "experiment", some)))
+    for table in _org_tables():
+        hanging = _hangs_off(table, org_id, project_id)
+        if hanging is not None:
+            with database.writing() as db:
+                db.execute(delete(table).where(hanging))
+    with database.writing() as db:
+        db.execute(delete(Project).where(Project.org_id == org_id, Project.id == project_id))
+
+
+def _erase_organization(database: Database, store: Store, org_id: int, swept: Swept) -> None:
+    swept.runs += _erase_runs(database, org_id, Run.id.is_not(None))
+    swept.blobs += _erase_blobs(database, store, org_id)
+    for table in _org_tables():
+        with database.writing() as db:
+            db.execute(delete(table).where(table.c.org_id == org_id))
+    with database.writing() as db:
+        was_here = select(Membership.user_id).where(Membership.org_id == org_id)
+        # Locked, so that nobody becomes a member elsewhere in the same moment, and is lost.
+        people = db.scalars(select(User.id).where(User.id.in_(was_here)).order_by(User.id).with_for_update()).all()
+        db.execute(delete(Login).where(Login.org_id == org_id))
+        db.execute(delete(Membership).where(Membership.org_id == org_id))
+        for some in _batches(people):
+            homeless = ~exists().where(Membership.user_id == User.id)
+            gone = db.scalars(delete(User).where(User.id.in_(some), homeless).returning(User.id)).all()
+            swept.accounts += len(gone)
+        db.execute(delete(Organization).where(Organization.id == org_id))
+    swept.organizations += 1
+
+
+def _erase_blobs(database: Database, store: Store, org_id: int) -> int:
+    """Erase all bytes of the organization: those first, then the rows that know of them."""
+    count = 0
+    while True:
+        with database.reading() as db:
+            shas = db.scalars(select(Blob.sha).where(Blob.org_id == org_id).limit(_AT_ONCE)).all()
+        if not shas:
+            return count
+        for sha in shas:
+            store.erase(org_id, sha, clock.now())
+        with database.writing() as db:
+            db.execute(delete(Blob).where(Blob.org_id == org_id, Blob.sha.in_(shas)))
+        count += len(shas)
+
+
+def _org_tables() -> list[Table]:
+    """The tables that are spread by organization, children before their parents."""
+    return [table for table in reversed(Base.metadata.sorted_tables) if table.info.get("group") == "org"]
+
+
+def _hangs_off(table: Table, org_id: int, project_id: str) -> ColumnElement[bool] | None:
+    """Which rows belong to the project: those that name it, and those whose parent does. None when none can."""
+    at_home = table.c.org_id == org_id
+    if "project_id" in table.c:
+        return at_home & (table.c.project_id == project_id)
+    for key in table.foreign_key_constraints:
+        parent = key.referred_table
+        inner = _hangs_off(parent, org_id, project_id) if parent.info.get("group") == "org" else None
+        if inner is not None:
+            mine, theirs = next((e.parent, e.column) for e in key.elements if e.parent.name != "org_id")
+            return at_home & mine.in_(select(theirs).where(inner))
+    return None
+
+
+def _linked(org_id: int, kind: str, ids: Sequence[str]) -> tuple[ColumnElement[bool], ...]:
+    return ArtifactLink.org_id == org_id, ArtifactLink.kind == kind, ArtifactLink.target_id.in_(ids)
+
+
+def _batches(ids: Sequence[Id]) -> Iterator[Sequence[Id]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]

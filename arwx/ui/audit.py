@@ -1,0 +1,46 @@
+"""The audit page."""
+
+from flask import g, render_template, request
+
+from arwx import audit
+from arwx.ui import bp
+
+# What each action reads like. Braces are filled from the details of the row.
+WORDS = {
+    "login.ok": "signed in",
+    "login.failed": "failed to sign in",
+    "logout": "signed out",
+    "session.ended": "ended {count} other sessions",
+    "password.changed": "changed the password",
+    "password.reset": "set a new password by a link",
+    "key.made": "made the {level} key",
+    "key.revoked": "revoked the {level} key",
+    "member.joined": "joined as {role}",
+    "member.added": "added a {role}",
+    "member.role": "changed the role from {before} to {after} of",
+    "member.removed": "removed the {role}",
+    "invitation.made": "invited a {role}",
+    "invitation.revoked": "withdrew the invitation of a {role}",
+    "organization.made": "made the organization",
+    "organization.renamed": "renamed the organization to",
+    "organization.deleted": "deleted the organization",
+    "project.deleted": "deleted the project",
+    "run.deleted": "deleted the run",
+    "export": "exported",
+    "denied": "was refused",
+}
+KINDS = ("login", "password", "key", "member", "invitation", "project", "run", "export", "denied")
+
+
+@bp.get("/settings/audit", endpoint="audit")
+def show() -> str:
+    """What was done, newest first. For owners."""
+    kind = request.args.get("kind", "")
+    page = audit.page(g.scope, 50, request.args.get("cursor"), kind if kind in KINDS else None)
+    return render_template(
+        "settings/audit.html",
+        entries=[(entry, WORDS[entry.action].format(**entry.details)) for entry in page.items],
+        next=page.next,
+        kinds=KINDS,
+        kind=kind,
+    )
