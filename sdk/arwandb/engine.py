@@ -22,6 +22,8 @@ from .spool import Spool
 WRITE_EVERY_S = 0.08
 SYNC_EVERY_S = 1.0
 _SAVE_EVERY_S = 1.0
+# How long the end of a run waits for a server that is not there, unless it was told how long.
+_ABSENT_S = 1.0
 
 
 class Engine:
@@ -53,6 +55,7 @@ class Engine:
         self.registered = threading.Event()
         self._end: dict[str, Any] | None = None
         self._is_closing = False
+        self._give_up_at = NEVER
         self._is_stopped = False
         self._saved_version = -1
         self._saved_at = self._synced_at = NEVER * -1
@@ -163,7 +166,7 @@ class Engine:
             papers_.save(self.disk, self.spool.path(".run"), document)
             self._saved_version = version
         except (OSError, ValueError) as error:
-            notice.once("papers", f"cannot write to {self.folder} ({error})")
+            notice.once("disk", f"cannot write to {self.folder} ({error})")
 
     # The sender.
 
@@ -199,7 +202,7 @@ class Engine:
             if sender.is_registered or sender.refusal is not None:
                 self.registered.set()
             self._save_ack(now)
-            if sender.is_done:
+            if sender.is_done or self._is_hopeless(now):
                 break
             delay = due - time.monotonic()
             if delay > 0:
@@ -210,6 +213,11 @@ class Engine:
             self._http.close()
         if self._lock_file is not None:
             self._lock_file.close()
+
+    def _is_hopeless(self, now: float) -> bool:
+        """Whether the run ends, all of it is safe on disk, and nobody is there to take it."""
+        is_safe = not self._writer.is_alive() and not self.spool.unwritten
+        return now >= self._give_up_at and is_safe and self.sender is not None and self.sender.away_since is not None
 
     def _take_lock(self) -> None:
         if not self._has_disk:
@@ -241,13 +249,17 @@ class Engine:
         self._wake_writer.set()
         self.drained.wait(timeout)
 
-    def close(self, end: dict[str, Any] | None, timeout: float) -> bool:
+    def close(self, end: dict[str, Any] | None, timeout: float, *, is_patient: bool = True) -> bool:
         """Write everything, send everything, and end the threads; True if the server has it all.
 
-        Takes at most about `timeout` seconds; what is not sent then stays in the spool.
+        Takes at most about `timeout` seconds; what is not sent then stays in the spool. Unless it is patient, it soon
+        gives up where no server listens.
         """
-        deadline = time.monotonic() + timeout
+        now = time.monotonic()
+        deadline = now + timeout
         self._end = end
+        if not is_patient:
+            self._give_up_at = now + _ABSENT_S
         self._is_closing = True
         self._wake_writer.set()
         self._writer.join(max(0.05, timeout))

@@ -6,6 +6,7 @@ the mail parser whether they are needed or not.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from .late import loading
 
 _MAX_BODY = 8 << 20
 _MAX_LINE = 64 << 10
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 
 class Broken(OSError):
@@ -291,6 +293,11 @@ class Http:
         while source.readline() not in (b"\r\n", b"\n", b""):
             pass
         return b"".join(parts)
+
+
+def is_nobody_there(error: OSError) -> bool:
+    """Whether the request cannot have arrived, since nothing listens there or no way leads there."""
+    return isinstance(error, (ConnectionRefusedError, socket.gaierror)) or error.errno in _NO_WAY
 
 
 def _encoded(host: str) -> bytes:

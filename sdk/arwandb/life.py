@@ -58,7 +58,7 @@ def _finish_all(pid: int, timeout: float = _EXIT_S) -> None:
         return
     for run in list(_open):
         try:
-            run.finish(_fate["status"], timeout=timeout)
+            run.end(_fate["status"], timeout)
         except Exception as error:  # noqa: BLE001 - the exit code of the program is not ours to change
             notice.once("exit", f"the run could not be closed: {error}")
 

@@ -77,13 +77,18 @@ class Run:
         try:
             if type(metrics) is dict and commit is None and (step is None or type(step) is int):
                 for value in metrics.values():
-                    if type(value) not in _LASTING:
+                    # Most are floats, and `is` costs half of what a look into a set does.
+                    if type(value) is not float and type(value) not in _LASTING:
                         break
                 else:
                     buffer = self._inlet
-                    if len(buffer.queue) < buffer.room and (step is None or 0 <= step < 9007199254740992):
-                        buffer.queue.append((metrics.copy(), step, _now()))
-                        return
+                    if step is None or 0 <= step < 9007199254740992:
+                        if len(buffer.queue) < buffer.room:
+                            buffer.queue.append((metrics.copy(), step, _now()))
+                            return
+                        if buffer is not _CLOSED:
+                            buffer.put((metrics.copy(), step, _now()))
+                            return
             self._log_with_care(metrics, step, commit)
         except Exception as error:  # noqa: BLE001 - whatever was given, training goes on
             notice.once("log", f"log() could not take what it was given: {type(error).__name__}: {error}")
@@ -117,14 +122,7 @@ class Run:
             if whole is None or whole != step:
                 notice.once("step", f"steps are whole numbers from 0 to 2^53-1; {step!r} is logged at step {whole}")
             step = whole
-        if self._buffer.make_room():
-            self._buffer.queue.append((flat, step, now))
-        else:
-            self._buffer.dropped += len(flat)
-            notice.once(
-                "memory",
-                "points come faster than they can be written and memory for them is full: new ones are dropped and counted",
-            )
+        self._buffer.put((flat, step, now))
 
     def _note_foreign(self, metrics: Mapping[str, Any]) -> None:
         for name, value in metrics.items():
@@ -258,7 +256,18 @@ class Run:
         exit_code: int | None = None,
         quiet: bool | None = None,
     ) -> None:
-        """Deliver what is left, at most `timeout` seconds long, and end the run. What remains stays in the spool."""
+        """Deliver what is left, at most `timeout` seconds long, and end the run. What remains stays in the spool.
+
+        Without a timeout it takes `ARWANDB_FINISH_TIMEOUT` (15) at most, and a second or two where no server listens.
+        """
+        is_patient = timeout is not None
+        seconds = self.settings.finish_timeout if timeout is None else max(0.0, float(timeout))
+        self.end(status, seconds, exit_code=exit_code, is_quiet=bool(quiet), is_patient=is_patient)
+
+    def end(
+        self, status: Any, seconds: float, *, exit_code: int | None = None, is_quiet: bool = False, is_patient: bool = False
+    ) -> None:  # fmt: skip
+        """As `finish`; only if patient it waits all that time for a server that is not there."""
         if isinstance(status, int):  # W&B's finish(exit_code)
             status, exit_code = "finished", int(status)
         elif status is None:
@@ -285,9 +294,8 @@ class Run:
             end["exit_code"] = exit_code
         if os.getpid() != self._pid:
             end = None  # a forked child delivers its points; the run is its parent's to end
-        seconds = self.settings.finish_timeout if timeout is None else max(0.0, float(timeout))
-        is_delivered = engine.close(end, seconds)
-        if not quiet:
+        is_delivered = engine.close(end, seconds, is_patient=is_patient)
+        if not is_quiet:
             self._report(engine, is_delivered=is_delivered)
 
     def _report(self, engine: Engine, *, is_delivered: bool) -> None:
@@ -296,21 +304,24 @@ class Run:
             notice.say(f"run {self.id}: {spool.dropped + self._buffer.dropped} points were dropped for lack of memory")
         if is_delivered:
             return
+        lost = len(self._buffer.queue) + spool.unwritten
+        if lost:
+            notice.say(f"run {self.id}: {lost} entries could be neither written nor delivered in time and are lost")
         if self.settings.mode == "offline":
             notice.say(
                 f"run {self.id} is recorded in {engine.folder}; deliver it with: python -m arwandb sync {engine.folder}"
             )
         else:
             notice.say(
-                f"run {self.id}: {spool.backlog} of {spool.next_seq} entries are not delivered yet; they are kept. "
+                f"run {self.id}: {spool.backlog - spool.unwritten} of {spool.next_seq} entries are kept, not delivered yet. "
                 f"Deliver them with: python -m arwandb sync {engine.folder}"
             )
 
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or kind is SystemExit:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.finish()
         else:
             self.finish("killed" if kind is KeyboardInterrupt else "failed")

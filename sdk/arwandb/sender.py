@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import notice
-from .http import Request, Response, to_json
+from .http import Request, Response, is_nobody_there, to_json
 from .late import loading
 from .papers import Document, Papers
 from .records import Entry
@@ -35,7 +35,7 @@ class Sender:
 
     `step(now)` makes at most one request and returns when it wants to be called again. `is_closing` says that no more
     entries will come; then `is_done` becomes true once the server has everything. Nothing is forgotten before the server
-    has answered in a way that only an arwx server that stored it would.
+    has answered in a way that only an arwx server that stored it would. `away_since` says since when nobody listens.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Sender:
         self.run: Document = {}
         self.refusal: str | None = None
         self.stored_points = 0
-        self.requests = 0
+        self.away_since: float | None = None
         self._hurry = False
         self._failures = 0
         self._paused_until = 0.0
@@ -87,8 +87,12 @@ class Sender:
         try:
             due = self._advance(now)
         except OSError as error:
-            # Only a connection that was refused proves that the request did not arrive.
-            self._may_be_registered |= not self.is_registered and not isinstance(error, ConnectionRefusedError)
+            if not is_nobody_there(error):
+                self.away_since = None
+                # The request may have arrived, and its answer was lost.
+                self._may_be_registered |= not self.is_registered
+            elif self.away_since is None:
+                self.away_since = now
             return self._pause(now, f"{type(error).__name__}: {error}")
         return due
 
@@ -298,8 +302,9 @@ class Sender:
         return NEVER
 
     def _request(self, method: str, path: str, body: Any, kind: str = "application/json") -> Response:
-        self.requests += 1
-        return self._send(Request(method, path, body, kind))
+        response = self._send(Request(method, path, body, kind))
+        self.away_since = None
+        return response
 
     def _who(self) -> Document:
         who = self.stream.identity

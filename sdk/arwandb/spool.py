@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -12,6 +13,8 @@ from .stream import SUFFIX, Segment, Stream
 
 _WRITE = 1 << 20
 _RETRY_S = 5.0
+# What an entry in memory takes beyond its JSON.
+_OVERHEAD = 160
 
 
 class Spool(Stream):
@@ -58,16 +61,16 @@ class Spool(Stream):
                 seq = self.next_seq
                 self.next_seq = seq + 1
                 self.points += points
-                if self._pending_bytes + len(payload) > self._memory_bytes:
+                if self._pending_bytes + len(payload) + _OVERHEAD > self._memory_bytes:
                     self.dropped += points
                     continue
                 self._pending.append((seq, points, payload))
-                self._pending_bytes += len(payload)
+                self._pending_bytes += len(payload) + _OVERHEAD
 
     @property
-    def is_written(self) -> bool:
-        """Whether everything that was added, and is not stored yet, is on disk."""
-        return not self._pending
+    def unwritten(self) -> int:
+        """How many entries are in memory alone: neither on disk nor stored."""
+        return len(self._pending)
 
     def commit(self, now: float) -> None:
         """Write what is pending; after a fault, try again every few seconds with a fresh segment."""
@@ -202,7 +205,7 @@ class Spool(Stream):
             with self._lock:
                 back = [entry for entry in self._unsynced if entry[0] >= self.acked]
                 self._pending.extendleft(reversed(back))
-                self._pending_bytes += sum(len(entry[2]) for entry in back)
+                self._pending_bytes += sum(len(entry[2]) + _OVERHEAD for entry in back)
             self._forget_unsynced()
             self._sync_faults += 1
             raise
@@ -238,7 +241,7 @@ class Spool(Stream):
 
     def _drop_pending(self, next_seq: int) -> None:
         while self._pending and self._pending[0][0] < next_seq:
-            self._pending_bytes -= len(self._pending.popleft()[2])
+            self._pending_bytes -= len(self._pending.popleft()[2]) + _OVERHEAD
 
     def ack(self, next_seq: int) -> None:
         with self._lock:
@@ -257,7 +260,8 @@ class Spool(Stream):
                 # What moved from memory to disk while we read must be read there, or it would look like a gap.
                 if before != [(segment, segment.size) for segment in self.segments]:
                     continue
-                rest = list(islice((entry for entry in self._pending if entry[0] >= start), 2000))
+                at = bisect_left(self._pending, (start,))
+                rest = list(islice(self._pending, at, at + 2000))
             if not rest:
                 return
             for entry in rest:

@@ -7,6 +7,8 @@ from pathlib import Path
 import arwandb
 import numpy as np
 import pytest
+from arwandb import buffer
+from arwandb.disk import File
 
 from tests.sdk.conftest import until
 from tests.sdk.standin import StandIn
@@ -222,15 +224,73 @@ def test_files_are_for_their_owner_alone(spool: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (spool / run.id).iterdir()} == {0o600}
 
 
-def test_without_a_server_memory_is_bounded_and_drops_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from arwandb import buffer
-
+def test_where_nobody_drains_memory_is_bounded_and_drops_are_counted_and_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = arwandb.init(mode="offline")
     monkeypatch.setattr(buffer, "MAX_POINTS", 5000)
     monkeypatch.setattr(run._engine, "_write", lambda now, is_closing: None)  # the spool thread is stuck
     time.sleep(0.2)
-    for step in range(20_000):
-        run.log({"x": float(step)})
+    start = time.monotonic()
+    for step in range(200_000):
+        run.log({"x": float(step)} if step % 2 else {"x": {"y": float(step)}})
+    assert time.monotonic() - start < 10  # a call in vain costs no more than any other
 
-    assert 5000 < len(run._buffer.queue) < 8000
-    assert run.status()["dropped"] + len(run._buffer.queue) == 20_000
+    kept = len(run._buffer.queue)
+    assert 5000 < kept < 8000
+    assert run.status()["dropped"] + kept == 200_000
+    run.finish(timeout=0.2)
+    said = capsys.readouterr().err
+    assert said.count("memory for them is full") == 1
+    assert f"{200_000 - kept} points were dropped" in said
+    assert f"{kept} entries could be neither written nor delivered" in said
+
+
+def test_a_loop_that_does_nothing_but_log_is_slowed_and_loses_nothing(
+    spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buffer, "MAX_POINTS", 5000)
+    run = arwandb.init(mode="offline")
+    for step in range(60_000):
+        run.log({"x": float(step)})
+    run.finish()
+
+    assert run.status()["dropped"] == 0
+    assert run.status()["synced"] == 60_000
+
+
+@pytest.mark.parametrize("fault", ["nobody there", "black hole", "disk full", "spool thread stopped", "server errors"])
+def test_no_fault_is_felt_by_the_loop_that_logs(standin: StandIn, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bounds are wide, since tests share their machine; the benchmarks give the figures."""
+    import socket
+
+    hole = socket.create_server(("127.0.0.1", 0), backlog=1)
+    if fault == "nobody there":
+        standin.stop()
+    elif fault == "black hole":
+        monkeypatch.setenv("ARWANDB_BASE_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
+    elif fault == "server errors":
+        standin.fault = lambda method, path: (503, {}, b"")
+    run = arwandb.init()
+    if fault == "disk full":
+
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(File, "write", refuse)
+        standin.fault = lambda method, path: "drop"
+    elif fault == "spool thread stopped":
+        monkeypatch.setattr(run._engine, "_write", lambda now, is_closing: None)
+    calls = []
+    for step in range(100_000):
+        before = time.perf_counter()
+        run.log({"a": step * 0.1, "b": 1.5, "c": 2.5, "d": 3.5, "e": 4.5})
+        calls.append(time.perf_counter() - before)
+        if step % 1000 == 0:
+            time.sleep(0.001)
+    calls.sort()
+    hole.close()
+    assert calls[len(calls) // 2] < 30e-6
+    assert calls[len(calls) * 99 // 100] < 1e-3
+    until(lambda: run.status()["logged"] + run.status()["dropped"] // 5 >= 100_000)
+    run.finish(timeout=0.1, quiet=True)

@@ -96,7 +96,7 @@ def test_what_an_online_run_could_not_deliver_is_synced_later(
     for step in range(100):
         arwandb.log({"loss": float(step)})
     arwandb.finish(timeout=0.3)
-    assert "100 of 100 entries are not delivered yet" in capsys.readouterr().err
+    assert "100 of 100 entries are kept, not delivered yet" in capsys.readouterr().err
     standin.restart()
 
     assert cli.main(["status"]) == 1

@@ -56,8 +56,12 @@ def test_with_notes_how_the_block_ended(standin: StandIn) -> None:
         run.log({"loss": 1.0})
     with pytest.raises(ZeroDivisionError), arwandb.init(id="bad"):
         arwandb.log({"loss": 1 / 0})
-    assert standin.model.runs["good"]["status"] == "finished"
-    assert standin.model.runs["bad"]["status"] == "failed"
+    with pytest.raises(SystemExit), arwandb.init(id="left"):
+        sys.exit(3)
+    with pytest.raises(KeyboardInterrupt), arwandb.init(id="stopped"):
+        raise KeyboardInterrupt
+    statuses = {name: run["status"] for name, run in standin.model.runs.items()}
+    assert statuses == {"good": "finished", "bad": "failed", "left": "failed", "stopped": "killed"}
 
 
 def test_a_handler_of_sigterm_stays(standin: StandIn, script: Script) -> None:

@@ -223,6 +223,37 @@ def test_finish_is_bounded_when_the_server_is_a_black_hole(standin: StandIn, mon
     whole(standin, run, 100)
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_finish_soon_gives_up_where_nobody_listens(
+    standin: StandIn, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARWANDB_BASE_URL", url)
+    run = arwandb.init()
+    log(100)
+    start = time.monotonic()
+    arwandb.finish()
+    assert time.monotonic() - start < 6  # of the 15 seconds that it may take
+    said = capsys.readouterr().err
+    assert "100 of 100 entries are kept" in said
+    assert f"python -m arwandb sync {run.dir}" in said
+    monkeypatch.setenv("ARWANDB_BASE_URL", standin.base_url)
+    assert arwandb.sync()[0].is_intact
+    whole(standin, run, 100)
+
+
+def test_finish_waits_for_an_absent_server_as_long_as_it_was_told(standin: StandIn) -> None:
+    import threading
+
+    standin.stop()
+    run = arwandb.init()
+    log(100)
+    timer = threading.Timer(2.5, standin.restart)
+    timer.start()
+    arwandb.finish(timeout=20)
+    timer.join()
+    whole(standin, run, 100)
+
+
 def test_a_quiet_run_shows_that_it_lives(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "_BEAT_S", 0.1)
     arwandb.init()

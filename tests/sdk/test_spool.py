@@ -227,7 +227,7 @@ def test_a_disk_that_fails_at_any_write_loses_nothing(tmp_path: Path, errno: int
         fill(spool, 100, now=now + 100)
         for later in range(200, 240, 10):
             spool.commit(now + later)
-        assert spool.is_written
+        assert spool.unwritten == 0
         assert list(spool.iterate(0)) == entries(400), bad
         spool.close(now + 300)
         reader = SpoolReader(Disk(), str(folder), WHO, 0)
@@ -282,7 +282,7 @@ def test_entries_sent_from_memory_while_their_file_is_made_end_nothing(tmp_path:
     spool = Spool(Slow(), str(tmp_path), WHO)
     spool.add([entry[1:] for entry in entries(10)])
     spool.commit(0.0)
-    assert spool.is_written
+    assert spool.unwritten == 0
 
     spool.add([entry[1:] for entry in entries(10, 10)])
     spool.commit(0.1)
