@@ -20,6 +20,7 @@ from arwx.db import Database
 from arwx.models import Base
 from tests.make import Caller, Maker
 from tests.postgres import Postgres
+from tests.promises import Promises
 from tests.rules import statement_problems
 
 KIND = os.environ.get("ARWX_TEST_DATABASE", "sqlite")
@@ -96,8 +97,10 @@ def settings(database_url: str, tmp_path: Path) -> config.Settings:
 def app(settings: config.Settings) -> Iterator[Flask]:
     app = create_app(settings)
     app.testing = False  # failures must take the same way as in production
+    promises = Promises(app)
     yield app
     app.extensions["arwx.db"].engine.dispose()
+    assert promises.broken == []
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from arwx import api, ui
+from arwx import ui
+from arwx.api import openapi, operation
 
 ROOT = Path(__file__).parents[1]
 
@@ -138,10 +139,10 @@ def test_the_sdk_needs_nothing_but_python() -> None:
 
 def test_every_address_has_an_access_decision(app: Flask) -> None:
     """Whoever brings no key and no login gets in nowhere but at the addresses that are declared public."""
-    public = api.PUBLIC | ui.PUBLIC | {"static"}
     wrong = []
     for rule in app.url_map.iter_rules():
-        if rule.endpoint in public:
+        declared = getattr(app.view_functions[rule.endpoint], "operation", None)
+        if rule.endpoint in ui.PUBLIC | {"static"} or (declared and declared.level == operation.PUBLIC):
             continue
         path = re.sub(r"<(?:int:)?[^>]+>", "1", rule.rule)
         for method in sorted((rule.methods or set()) - {"OPTIONS", "HEAD"}):
@@ -157,6 +158,18 @@ def test_every_address_has_an_access_decision(app: Flask) -> None:
             if not is_refused:
                 wrong.append(f"{method} {rule.rule} answers {answer.status_code}")
     assert wrong == []
+
+
+def test_every_address_of_the_api_declares_itself(app: Flask) -> None:
+    """Who may call it, what it takes and what it gives: see `arwx/api/operation.py`."""
+    wrong = [
+        f"{rule.rule} ({rule.endpoint}) has no @operation"
+        for rule in app.url_map.iter_rules()
+        if not hasattr(app.view_functions[rule.endpoint], "operation")
+        and rule.endpoint.partition(".")[0] not in {"ui", "static"}
+    ]
+    assert wrong == []
+    openapi.document(app)  # every parameter that is named is explained
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/", "/v1/runs/x/nothing", "/v1/../health"])

@@ -6,10 +6,8 @@ from arwx.blobstore import open_store
 from arwx.config import Settings
 
 bp = Blueprint("api", __name__, url_prefix="/v1")
+# What needs no key. Each handler says so itself, in its declaration (`operation`).
 public = Blueprint("service", __name__)
-
-# The endpoints that anybody may call without a key. Everything else under /v1 needs one.
-PUBLIC = frozenset({"service.health", "service.ready", "service.sdk_index", "service.sdk_latest", "service.sdk_wheel"})
 
 
 def init_app(app: Flask) -> None:
@@ -23,6 +21,7 @@ def init_app(app: Flask) -> None:
         guard,
         ingest,
         keys,
+        openapi,
         progress,
         projects,
         runs,
@@ -32,6 +31,7 @@ def init_app(app: Flask) -> None:
 
     settings: Settings = app.extensions["arwx"]
     app.extensions["arwx.blobs"] = open_store(settings.blobs_at, app.extensions["arwx.db"])
+    openapi.init_app(app)
     app.before_request(guard.admit)
     app.register_blueprint(bp)
     app.register_blueprint(public)

@@ -3,13 +3,15 @@
 from flask import Response, g
 
 from arwx import artifacts, projects, web
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, query, shapes
+from arwx.api.operation import operation
 
 MOST_IN_GRAPH = 200
 MOVES_SHOWN = 100
 
 
 @bp.post("/artifacts/log")
+@operation("write", takes=body.NewVersion, gives=answers.LoggedVersion, makes=True, fails=[409])
 def log_artifact() -> Response:
     """Log a version. The same tree again is the version that is known, with one more producer."""
     fields = body.given(body.json_as(body.NewVersion))
@@ -22,9 +24,9 @@ def log_artifact() -> Response:
 
 
 @bp.get("/artifacts")
+@operation("read", gives=answers.List[answers.Artifact], query="project type limit cursor")
 def list_artifacts() -> Response:
     """The artifacts of the organization or of a project, newest first."""
-    query.only("project", "type", "limit", "cursor")
     found = artifacts.page(
         g.scope, query.limit(), query.text("cursor"), project=query.text("project"), kind=query.text("type")
     )
@@ -32,9 +34,9 @@ def list_artifacts() -> Response:
 
 
 @bp.get("/artifacts/<name>")
+@operation("read", gives=answers.FullArtifact, query="project limit cursor", fails=[409])
 def get_artifact(name: str) -> Response:
     """One artifact: its refs and their last moves, and a page of its versions, newest first."""
-    query.only("project", "limit", "cursor")
     artifact = g.scope.artifact(name, query.text("project"))
     limit = query.limit()
     found = artifacts.versions(g.scope, artifact, limit + 1, query.whole("cursor", 1))
@@ -49,18 +51,18 @@ def get_artifact(name: str) -> Response:
 
 
 @bp.get("/artifacts/<name>/lineage")
+@operation("read", gives=answers.Lineage, query="project limit", fails=[409])
 def get_lineage(name: str) -> Response:
     """What made and what used its versions, as nodes and edges."""
-    query.only("project", "limit")
     artifact = g.scope.artifact(name, query.text("project"))
     found = artifacts.lineage(g.scope, artifact, query.whole("limit", 1, MOST_IN_GRAPH) or MOST_IN_GRAPH)
     return web.conditional(shapes.answer(shapes.lineage(found, artifact, g.scope.project_of(artifact).name)))
 
 
 @bp.put("/artifacts/<name>/refs/<ref>")
+@operation("write", takes=body.Promotion, gives=answers.PromotedVersion, query="project", fails=[409])
 def promote(name: str, ref: str) -> Response:
     """Point a ref at a version."""
-    query.only("project")
     wanted = body.json_as(body.Promotion)
     artifact = g.scope.writable.artifact(name, query.text("project") or wanted.project)
     version = artifacts.promote(g.scope, artifact, ref, wanted.version)
@@ -69,9 +71,9 @@ def promote(name: str, ref: str) -> Response:
 
 
 @bp.get("/artifacts/<name>/<ref>")
+@operation("read", gives=answers.FullVersion, query="project", fails=[409])
 def get_version(name: str, ref: str) -> Response:
     """The version that a ref, `latest` or a number names, with all its files."""
-    query.only("project")
     artifact = g.scope.artifact(name, query.text("project"))
     version = artifacts.resolve(g.scope, artifact, ref)
     view = artifacts.version_views(g.scope, artifact, [version])[0]
@@ -80,9 +82,9 @@ def get_version(name: str, ref: str) -> Response:
 
 
 @bp.post("/artifacts/<name>/<ref>/used_by")
+@operation("write", takes=body.Use, gives=answers.Version, query="project", makes=True, fails=[409])
 def use_version(name: str, ref: str) -> Response:
     """Note that a run or an experiment used the version."""
-    query.only("project")
     user = body.json_as(body.Use)
     artifact = g.scope.writable.artifact(name, query.text("project") or user.project)
     version = artifacts.resolve(g.scope, artifact, ref)

@@ -7,7 +7,8 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import dump_options_header
 
 from arwx import blobs, blobstore
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, shapes
+from arwx.api.operation import BINARY, operation
 from arwx.config import Settings
 from arwx.models import Blob
 
@@ -19,14 +20,15 @@ def store() -> blobstore.Store:
 
 
 @bp.post("/blobs")
+@operation("write", takes=BINARY, gives=answers.Blob, makes=True, headers=["X-Content-SHA256"])
 def put_blob() -> Response:
     """Take in bytes of any number. Safe to send again."""
-    query.only()
     blob, is_new = blobs.put(g.scope, received(of_any_type=False))
     return shapes.answer({"sha": blob.sha, "size": blob.size}, 201 if is_new else 200)
 
 
 @bp.post("/blobs/missing")
+@operation("write", takes=body.Shas, gives=answers.Missing)
 def list_missing() -> Response:
     """Which of these the organization has not uploaded yet."""
     asked = body.json_as(body.Shas)
@@ -34,9 +36,9 @@ def list_missing() -> Response:
 
 
 @bp.get("/blobs/<sha>")
+@operation("read", gives=BINARY, in_parts=True)
 def get_blob(sha: str) -> Response:
     """The bytes, or a range of them, verified on the way out."""
-    query.only()
     return attachment(g.scope.blob(sha), sha)
 
 

@@ -27,7 +27,7 @@ _DRAIN = 2**20
 T = TypeVar("T")
 
 
-class Project(Struct, forbid_unknown_fields=True):
+class NewProject(Struct, forbid_unknown_fields=True):
     """Make or change a project. What is absent stays, null clears."""
 
     name: str

@@ -3,15 +3,16 @@
 from flask import Response, g
 
 from arwx import charts, runs, web
-from arwx.api import bp, query, shapes
+from arwx.api import answers, bp, query, shapes
+from arwx.api.operation import operation
 
 MOST_RUNS = 500
 
 
 @bp.get("/projects/<name>/charts")
+@operation("read", gives=answers.Charts, query="keys runs samples since_step max_step x")
 def get_charts(name: str) -> Response:
     """Downsampled series of every metric for the runs asked for (the newest 50 unless named), and latest values."""
-    query.only("keys", "runs", "samples", "since_step", "max_step", "x")
     project = g.scope.project(name)
     chosen = query.words("runs", MOST_RUNS)
     shown = runs.some(g.scope, project, chosen) if chosen else runs.page(g.scope, project).items

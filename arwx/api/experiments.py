@@ -3,10 +3,12 @@
 from flask import Response, g
 
 from arwx import experiments, web
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, query, shapes
+from arwx.api.operation import TEXT, operation
 
 
 @bp.post("/experiments")
+@operation("write", takes=body.NewExperiment, gives=answers.RecordedExperiment, makes=True, fails=[404, 409])
 def record_experiment() -> Response:
     """Record one tried change. The answer says when the same was tried before."""
     fields = body.given(body.json_as(body.NewExperiment))
@@ -19,9 +21,9 @@ def record_experiment() -> Response:
 
 
 @bp.get("/projects/<name>/experiments")
+@operation("read", gives=answers.List[answers.Experiment], query="limit cursor")
 def list_experiments(name: str) -> Response:
     """The experiments of a project, newest first, each with the verdict that counts."""
-    query.only("limit", "cursor")
     project = g.scope.project(name)
     found = experiments.page(g.scope, project, query.limit(), query.text("cursor"))
     verdicts = experiments.verdicts(g.scope, found.items)
@@ -29,6 +31,7 @@ def list_experiments(name: str) -> Response:
 
 
 @bp.get("/experiments/<experiment_id>")
+@operation("read", gives=answers.FullExperiment)
 def get_experiment(experiment_id: str) -> Response:
     """One experiment with all verdicts on it, and what was tried before that is the same."""
     experiment = g.scope.experiment(experiment_id)
@@ -42,6 +45,7 @@ def get_experiment(experiment_id: str) -> Response:
 
 
 @bp.get("/experiments/<experiment_id>/diff")
+@operation("read", gives=TEXT)
 def get_diff(experiment_id: str) -> Response:
     """The stored diff as text; also the marker that stands for one that was over the client's cap."""
     diff = g.scope.experiment(experiment_id).diff
@@ -49,6 +53,7 @@ def get_diff(experiment_id: str) -> Response:
 
 
 @bp.post("/experiments/<experiment_id>/decision")
+@operation("write", takes=body.NewDecision, gives=answers.Decision, makes=True)
 def decide(experiment_id: str) -> Response:
     """Append a verdict. Saying the same again changes nothing."""
     verdict = body.json_as(body.NewDecision)

@@ -5,12 +5,14 @@ from dataclasses import replace
 from flask import Response, g, request
 
 from arwx import blobs, db, files, ids, projects, trees, web
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, query, shapes
 from arwx.api.blobs import attachment, received
+from arwx.api.operation import ANYTHING, BINARY, operation
 from arwx.errors import NotFound, invalid
 
 
 @bp.post("/files")
+@operation("write", takes=body.NewFile, gives=answers.File, makes=True, fails=[404, 409])
 def register_file() -> Response:
     """Register a file that lies elsewhere. The server stores the URI and never asks it."""
     fields = body.given(body.json_as(body.NewFile))
@@ -20,9 +22,17 @@ def register_file() -> Response:
 
 
 @bp.post("/files/upload")
+@operation(
+    "write",
+    takes=ANYTHING,
+    gives=answers.File,
+    query="project name run_id experiment_id",
+    makes=True,
+    headers=["X-Content-SHA256"],
+    fails=[404, 409],
+)
 def upload_file() -> Response:
     """Take in the bytes of a file and note it under its name."""
-    query.only("project", "name", "run_id", "experiment_id")
     name, project_name = query.text("name"), query.text("project")
     if name is None or project_name is None:
         raise invalid("name" if name is None else "project", "is required")
@@ -41,9 +51,9 @@ def upload_file() -> Response:
 
 
 @bp.get("/files")
+@operation("read", gives=answers.List[answers.File], query="project run_id experiment_id limit cursor", fails=[404])
 def list_files() -> Response:
     """The files of a run, an experiment or a project, newest first."""
-    query.only("project", "run_id", "experiment_id", "limit", "cursor")
     found = files.page(
         g.scope,
         query.limit(),
@@ -57,6 +67,7 @@ def list_files() -> Response:
 
 
 @bp.get("/files/<file_id>")
+@operation("read", gives=answers.File)
 def get_file(file_id: str) -> Response:
     """One file."""
     file = g.scope.file(file_id)
@@ -64,9 +75,9 @@ def get_file(file_id: str) -> Response:
 
 
 @bp.get("/files/<file_id>/content")
+@operation("read", gives=BINARY, in_parts=True)
 def get_content(file_id: str) -> Response:
     """The bytes of an uploaded file, to be saved under its name."""
-    query.only()
     file = g.scope.file(file_id)
     if file.sha is None or file.uri is not None:
         raise NotFound("This file lies elsewhere; its uri says where.")

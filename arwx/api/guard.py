@@ -7,7 +7,7 @@ from werkzeug.exceptions import HTTPException
 
 from arwx import db, keys, web
 from arwx.access import Scope
-from arwx.api import PUBLIC, body, shapes
+from arwx.api import body, operation, query, shapes
 from arwx.errors import ArwxError, Unauthorized
 
 _log = logging.getLogger("arwx.error")
@@ -15,12 +15,15 @@ _log = logging.getLogger("arwx.error")
 
 def speaks_json() -> bool:
     """Whether the request is one for this surface, so that failures are told in JSON."""
-    return request.path == "/v1" or request.path.startswith("/v1/") or (request.endpoint or "") in PUBLIC
+    return request.path == "/v1" or request.path.startswith("/v1/") or request.blueprint in {"api", "service"}
 
 
 def admit() -> None:
-    """Turn the bearer key into `g.scope`, or refuse. Runs for every address under /v1, also for those not there."""
-    if not speaks_json() or (request.endpoint or "") in PUBLIC:
+    """Turn the bearer key into `g.scope`, or refuse. Runs for every address under /v1, also for those not there.
+
+    What the address declares is checked here too, before anything is read: the level and the names of parameters.
+    """
+    if not speaks_json() or operation.is_public():
         return
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -31,6 +34,12 @@ def admit() -> None:
         key = keys.find(session, secret)
     keys.note_use(database, key)
     g.scope = Scope(g.db, key.org_id, key.scope, f"key:{key.id}", web.origin())
+    if request.endpoint is not None:
+        declared = operation.of(request.endpoint)
+        # What says nothing is open to admin keys alone.
+        g.scope.at_least(declared.level if declared else "admin")
+        if declared:
+            query.only(*declared.query)
 
 
 def problem(error: Exception) -> Response:

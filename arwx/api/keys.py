@@ -3,11 +3,13 @@
 from flask import Response, g
 
 from arwx import keys
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, shapes
+from arwx.api.operation import operation
 from arwx.pages import Page
 
 
 @bp.post("/keys")
+@operation("read", takes=body.NewKey, gives=answers.FreshKey, makes=True)
 def make_key() -> Response:
     """Make a key. The answer holds the secret, this once."""
     wanted = body.json_as(body.NewKey)
@@ -18,13 +20,14 @@ def make_key() -> Response:
 
 
 @bp.get("/keys")
+@operation("read", gives=answers.List[answers.Key])
 def list_keys() -> Response:
     """The keys that work today; never their secrets."""
-    query.only()
     return shapes.page(Page(keys.listed(g.scope), None), shapes.key)
 
 
 @bp.delete("/keys/<key_id>")
+@operation("admin")
 def revoke_key(key_id: str) -> Response:
     """Make a key useless at once."""
     keys.revoke(g.scope, key_id)

@@ -3,11 +3,13 @@
 from flask import Response, g
 
 from arwx import experiments, web
-from arwx.api import bp, query, shapes
+from arwx.api import answers, bp, query, shapes
+from arwx.api.operation import operation
 from arwx.experiments import Progress
 
 
 @bp.get("/projects/<name>/progress")
+@operation("read", gives=answers.Progress, query="session_id")
 def project_progress(name: str) -> Response:
     """Every experiment in order of arrival, with the running best."""
     found = _of_project(name)
@@ -15,6 +17,7 @@ def project_progress(name: str) -> Response:
 
 
 @bp.get("/projects/<name>/frontier")
+@operation("read", gives=answers.Progress, query="session_id")
 def project_frontier(name: str) -> Response:
     """The steps that moved the running best, alone."""
     found = _of_project(name)
@@ -22,6 +25,7 @@ def project_frontier(name: str) -> Response:
 
 
 @bp.get("/sessions/<session_id>/progress")
+@operation("read", gives=answers.Progress)
 def session_progress(session_id: str) -> Response:
     """Every experiment of a session, with the best within it."""
     found = _of_session(session_id)
@@ -29,6 +33,7 @@ def session_progress(session_id: str) -> Response:
 
 
 @bp.get("/sessions/<session_id>/frontier")
+@operation("read", gives=answers.Progress)
 def session_frontier(session_id: str) -> Response:
     """The steps of a session that moved the best within it."""
     found = _of_session(session_id)
@@ -36,7 +41,6 @@ def session_frontier(session_id: str) -> Response:
 
 
 def _of_project(name: str) -> Progress:
-    query.only("session_id")
     project = g.scope.project(name)
     chosen = query.text("session_id")
     session = g.scope.session(chosen) if chosen else None
@@ -44,6 +48,5 @@ def _of_project(name: str) -> Progress:
 
 
 def _of_session(session_id: str) -> Progress:
-    query.only()
     session = g.scope.session(session_id)
     return experiments.progress(g.scope, g.scope.project_of(session), session)

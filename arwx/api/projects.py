@@ -3,26 +3,29 @@
 from flask import Response, g
 
 from arwx import deletion, projects, web
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, query, shapes
+from arwx.api.operation import operation
 
 
 @bp.post("/projects")
+@operation("write", takes=body.NewProject, gives=answers.Project, makes=True)
 def make_project() -> Response:
     """Make a project, or change the goal of one: only what is given is set."""
-    fields = body.given(body.json_as(body.Project))
+    fields = body.given(body.json_as(body.NewProject))
     project, is_new = projects.ensure(g.scope.writable, fields.pop("name"))
     projects.change(project, fields)
     return shapes.answer(shapes.project(projects.card(g.scope, project)), 201 if is_new else 200)
 
 
 @bp.get("/projects")
+@operation("read", gives=answers.List[answers.Project], query="limit cursor")
 def list_projects() -> Response:
     """The projects of the organization, newest first."""
-    query.only("limit", "cursor")
     return shapes.page(projects.page(g.scope, query.limit(), query.text("cursor")), shapes.project)
 
 
 @bp.get("/projects/<name>")
+@operation("read", gives=answers.Project)
 def get_project(name: str) -> Response:
     """One project: its goal and counts."""
     card = projects.card(g.scope, g.scope.project(name))
@@ -30,8 +33,8 @@ def get_project(name: str) -> Response:
 
 
 @bp.delete("/projects/<name>")
+@operation("admin")
 def delete_project(name: str) -> Response:
     """Take the project and all of it out of every list. Its bytes go with the next `arwx gc`."""
-    query.only()
     deletion.delete_project(g.scope, name)
     return Response(status=204)

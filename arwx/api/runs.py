@@ -3,12 +3,14 @@
 from flask import Response, g, request
 
 from arwx import db, points, projects, runs, web
-from arwx.api import body, bp, export, query, shapes
+from arwx.api import answers, body, bp, export, query, shapes
+from arwx.api.operation import CSV, NDJSON, operation
 
 HISTORY_LIMIT, HISTORY_MOST = 10_000, 100_000
 
 
 @bp.post("/runs")
+@operation("write", takes=body.NewRun, gives=answers.Run, makes=True, fails=[404, 409])
 def make_run() -> Response:
     """Make a run, or find the one with this id."""
     fields = body.given(body.json_as(body.NewRun))
@@ -19,9 +21,9 @@ def make_run() -> Response:
 
 
 @bp.get("/projects/<name>/runs")
+@operation("read", gives=answers.List[answers.Run], query="limit cursor status tag group q sort")
 def list_runs(name: str) -> Response:
     """The runs of a project that meet the condition `q`, newest first or in the order `sort`."""
-    query.only("limit", "cursor", "status", "tag", "group", "q", "sort")
     asked = runs.wanted(
         status=query.text("status"),
         tag=query.text("tag"),
@@ -34,12 +36,14 @@ def list_runs(name: str) -> Response:
 
 
 @bp.get("/runs/<run_id>")
+@operation("read", gives=answers.Run)
 def get_run(run_id: str) -> Response:
     """One run."""
     return web.conditional(shapes.answer(shapes.run(runs.view(g.scope, g.scope.run(run_id)))))
 
 
 @bp.patch("/runs/<run_id>")
+@operation("write", takes=body.RunChange, gives=answers.Run)
 def change_run(run_id: str) -> Response:
     """Change name, tags, notes or group; merge into config and summary."""
     fields = body.given(body.json_as(body.RunChange))
@@ -49,6 +53,7 @@ def change_run(run_id: str) -> Response:
 
 
 @bp.delete("/runs/<run_id>")
+@operation("admin")
 def delete_run(run_id: str) -> Response:
     """Take a run out of all lists at once."""
     runs.delete(g.scope, g.scope.admin.run(run_id))
@@ -56,6 +61,7 @@ def delete_run(run_id: str) -> Response:
 
 
 @bp.post("/runs/<run_id>/finish")
+@operation("write", takes=body.Finish, gives=answers.Run, may_be_empty=True)
 def finish_run(run_id: str) -> Response:
     """Close a run. Safe to repeat; points that arrive later are still taken."""
     end = body.json_as(body.Finish, may_be_empty=True)
@@ -65,9 +71,9 @@ def finish_run(run_id: str) -> Response:
 
 
 @bp.get("/runs/<run_id>/metrics")
+@operation("read", gives=answers.History, also=[NDJSON, CSV], query="keys min_step max_step limit cursor")
 def get_metrics(run_id: str) -> Response:
     """The full history of a run in step order: a page of JSON, or all of it as NDJSON or CSV."""
-    query.only("keys", "min_step", "max_step", "limit", "cursor")
     key = runs.key(g.scope.run(run_id))
     keys, low, high = query.words("keys"), query.whole("min_step"), query.whole("max_step")
     kind = request.accept_mimetypes.best_match(["application/json", *export.KINDS], default="application/json")
@@ -79,6 +85,7 @@ def get_metrics(run_id: str) -> Response:
 
 
 @bp.get("/runs/<run_id>/integrity")
+@operation("read", gives=answers.Receipt)
 def get_integrity(run_id: str) -> Response:
     """The receipt: what the ledger acknowledged against what the metric store holds, counted by decoding it."""
     run = g.scope.run(run_id)

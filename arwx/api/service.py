@@ -8,7 +8,8 @@ from pathlib import Path
 from flask import Response, abort, current_app, render_template, send_file
 
 from arwx import db, schema, web
-from arwx.api import blobs, public, shapes
+from arwx.api import answers, blobs, public, shapes
+from arwx.api.operation import HTML, PUBLIC, ZIP, operation
 
 _WHEELS = Path(__file__).parents[2] / "dist"
 _VERSION = re.compile(r"arwandb-(\d+(?:\.\d+)*)-py3-none-any\.whl\Z")
@@ -34,12 +35,14 @@ def find_wheels() -> list[Wheel]:
 
 
 @public.get("/health")
+@operation(PUBLIC, gives=answers.Health)
 def health() -> Response:
     """The process is alive. It asks nothing else."""
     return shapes.answer({"status": "ok"})
 
 
 @public.get("/ready")
+@operation(PUBLIC, gives=answers.Readiness, fails=[503])
 def ready() -> Response:
     """The database answers and has the schema of this version, the blob store works; 503 says what is missing."""
     with db.current().reading() as session:
@@ -51,12 +54,14 @@ def ready() -> Response:
 
 
 @public.get("/sdk/")
+@operation(PUBLIC, gives=HTML)
 def sdk_index() -> str:
     """A page that `pip install --find-links` reads."""
     return render_template("sdk/index.html", wheels=current_app.extensions["arwx.wheels"], base_url=web.base_url())
 
 
 @public.get("/sdk/latest.json")
+@operation(PUBLIC, gives=answers.SdkVersion, fails=[404])
 def sdk_latest() -> Response:
     """The newest version of the SDK and where it is."""
     wheels: list[Wheel] = current_app.extensions["arwx.wheels"]
@@ -69,6 +74,7 @@ def sdk_latest() -> Response:
 
 
 @public.get("/sdk/<name>")
+@operation(PUBLIC, gives=ZIP, in_parts=True)
 def sdk_wheel(name: str) -> Response:
     """One wheel."""
     wheels: list[Wheel] = current_app.extensions["arwx.wheels"]

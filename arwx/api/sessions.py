@@ -3,10 +3,12 @@
 from flask import Response, g
 
 from arwx import experiments, projects, web
-from arwx.api import body, bp, query, shapes
+from arwx.api import answers, body, bp, query, shapes
+from arwx.api.operation import operation
 
 
 @bp.post("/sessions")
+@operation("write", takes=body.NewSession, gives=answers.Session, makes=True, fails=[409])
 def make_session() -> Response:
     """Open a session, or find the one with this id. The project is made on first use."""
     fields = body.given(body.json_as(body.NewSession))
@@ -16,6 +18,7 @@ def make_session() -> Response:
 
 
 @bp.get("/sessions/<session_id>")
+@operation("read", gives=answers.Session)
 def get_session(session_id: str) -> Response:
     """One session."""
     session = g.scope.session(session_id)
@@ -23,9 +26,9 @@ def get_session(session_id: str) -> Response:
 
 
 @bp.get("/projects/<name>/sessions")
+@operation("read", gives=answers.List[answers.Session], query="limit cursor")
 def list_sessions(name: str) -> Response:
     """The sessions of a project, newest first."""
-    query.only("limit", "cursor")
     project = g.scope.project(name)
     found = experiments.sessions(g.scope, project, query.limit(), query.text("cursor"))
     return shapes.page(found, lambda session: shapes.session(session, project.name))

@@ -8,6 +8,7 @@ from flask import Response, g, url_for
 from werkzeug.exceptions import HTTPException
 
 from arwx import clock, points, web
+from arwx.api import answers
 from arwx.artifacts import PRODUCER, ArtifactView, Lineage, VersionView
 from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict
@@ -26,7 +27,7 @@ def answer(fields: Any, status: int = 200) -> Response:
     return Response(_encoder.encode(fields), status, mimetype="application/json")
 
 
-def page(found: Page[Any], shape: Callable[[Any], dict[str, Any]]) -> Response:
+def page(found: Page[Any], shape: Callable[[Any], object]) -> Response:
     """A list with its cursor; 304 when the caller has the same one."""
     return web.conditional(answer({"items": [shape(item) for item in found.items], "next": found.next}))
 
@@ -68,7 +69,7 @@ def http_problem(error: HTTPException) -> Response:
     return response
 
 
-def project(card: Card) -> dict[str, Any]:
+def project(card: Card) -> answers.Project:
     return {
         "name": card.name,
         "description": card.description,
@@ -83,7 +84,7 @@ def project(card: Card) -> dict[str, Any]:
     }
 
 
-def run(view: RunView) -> dict[str, Any]:
+def run(view: RunView) -> answers.Run:
     return {
         "id": view.id,
         "project": view.project,
@@ -109,7 +110,7 @@ def run(view: RunView) -> dict[str, Any]:
     }
 
 
-def latest(view: RunView) -> dict[str, Any]:
+def latest(view: RunView) -> dict[str, answers.Latest]:
     """The newest value of each metric; `system/*` has its own charts."""
     return {
         key: {"step": metric.step, "value": metric.value, "ts": metric.ts}
@@ -120,7 +121,7 @@ def latest(view: RunView) -> dict[str, Any]:
 
 def appended(run_id: str, done: points.Appended) -> Response:
     """What became of a batch. A conflict is loud, but what was new in the batch is stored by now all the same."""
-    counts = {
+    counts: answers.Ingested = {
         "run_id": run_id,
         "accepted": done.accepted,
         "stored": done.stored,
@@ -135,26 +136,31 @@ def appended(run_id: str, done: points.Appended) -> Response:
     return problem(error)
 
 
-def receipt(found: points.Receipt, commit: str | None, diff_sha: str | None) -> dict[str, Any]:
-    return {**msgspec.to_builtins(found), "commit": commit, "diff_sha": diff_sha}
+def receipt(found: points.Receipt, commit: str | None, diff_sha: str | None) -> answers.Receipt:
+    answer: answers.Receipt = msgspec.to_builtins(found)
+    answer["commit"], answer["diff_sha"] = commit, diff_sha
+    return answer
 
 
-def series(found: Iterable[points.Series], x: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "run_id": line.run_id,
-            "count": line.count,
-            "steps": line.steps,
-            "values": line.values,
-            "min": line.lows,
-            "max": line.highs,
-            **({} if x == "step" else {"x": line.xs}),
-        }
-        for line in found
-    ]
+def series(found: Iterable[points.Series], x: str) -> list[answers.Line]:
+    return [_line(line, x) for line in found]
 
 
-def session(row: ResearchSession, project: str) -> dict[str, Any]:
+def _line(line: points.Series, x: str) -> answers.Line:
+    answer: answers.Line = {
+        "run_id": line.run_id,
+        "count": line.count,
+        "steps": line.steps,
+        "values": line.values,
+        "min": line.lows,
+        "max": line.highs,
+    }
+    if x != "step":
+        answer["x"] = line.xs
+    return answer
+
+
+def session(row: ResearchSession, project: str) -> answers.Session:
     return {
         "id": row.id,
         "project": project,
@@ -165,7 +171,7 @@ def session(row: ResearchSession, project: str) -> dict[str, Any]:
     }
 
 
-def experiment(row: Experiment, project: str, verdict: Verdict | None) -> dict[str, Any]:
+def experiment(row: Experiment, project: str, verdict: Verdict | None) -> answers.Experiment:
     return {
         "id": row.id,
         "index": row.index,
@@ -186,7 +192,7 @@ def experiment(row: Experiment, project: str, verdict: Verdict | None) -> dict[s
     }
 
 
-def _verdict(found: Verdict | None) -> dict[str, Any] | None:
+def _verdict(found: Verdict | None) -> answers.Verdict | None:
     if found is None:
         return None
     return {
@@ -199,7 +205,7 @@ def _verdict(found: Verdict | None) -> dict[str, Any] | None:
     }
 
 
-def tried(found: Iterable[Tried]) -> list[dict[str, Any]]:
+def tried(found: Iterable[Tried]) -> list[answers.Tried]:
     """Experiments that were tried before, with their verdicts."""
     return [
         {
@@ -214,7 +220,7 @@ def tried(found: Iterable[Tried]) -> list[dict[str, Any]]:
     ]
 
 
-def file(row: File, project: str) -> dict[str, Any]:
+def file(row: File, project: str) -> answers.File:
     return {
         "id": row.id,
         "project": project,
@@ -230,7 +236,7 @@ def file(row: File, project: str) -> dict[str, Any]:
     }
 
 
-def artifact(view: ArtifactView) -> dict[str, Any]:
+def artifact(view: ArtifactView) -> answers.Artifact:
     newest = view.newest
     return {
         "name": view.artifact.name,
@@ -251,7 +257,7 @@ def artifact(view: ArtifactView) -> dict[str, Any]:
     }
 
 
-def version(view: VersionView, of: Artifact, project: str) -> dict[str, Any]:
+def version(view: VersionView, of: Artifact, project: str) -> answers.Version:
     """A version without its files. Its score is the newest decision on the experiment that made it."""
     row, verdict = view.version, view.verdict
     return {
@@ -275,7 +281,7 @@ def version(view: VersionView, of: Artifact, project: str) -> dict[str, Any]:
     }
 
 
-def move(row: ArtifactMove) -> dict[str, Any]:
+def move(row: ArtifactMove) -> answers.Move:
     return {
         "ref": row.ref,
         "version": row.version,
@@ -285,9 +291,9 @@ def move(row: ArtifactMove) -> dict[str, Any]:
     }
 
 
-def lineage(found: Lineage, of: Artifact, project: str) -> dict[str, Any]:
+def lineage(found: Lineage, of: Artifact, project: str) -> answers.Lineage:
     """A graph. Edges lead from what made a version to it, and from it to what used it."""
-    nodes = [
+    nodes: list[answers.Node] = [
         {
             "id": f"version:{row.number}",
             "kind": "version",
@@ -304,7 +310,7 @@ def lineage(found: Lineage, of: Artifact, project: str) -> dict[str, Any]:
     ]
     nodes += [{"id": f"run:{row.id}", "kind": "run", "label": row.name} for row in found.runs.values()]
     known = {node["id"] for node in nodes}
-    edges = []
+    edges: list[answers.Edge] = []
     for link in found.links:
         ends = [f"{link.kind}:{link.target_id}", f"version:{link.version}"]
         if ends[0] in known:  # a run may have been deleted since
@@ -313,7 +319,7 @@ def lineage(found: Lineage, of: Artifact, project: str) -> dict[str, Any]:
     return {"name": of.name, "project": project, "nodes": nodes, "edges": edges}
 
 
-def decision(row: Decision) -> dict[str, Any]:
+def decision(row: Decision) -> answers.Decision:
     return {
         "id": row.id,
         "experiment_id": row.experiment_id,
@@ -327,7 +333,7 @@ def decision(row: Decision) -> dict[str, Any]:
     }
 
 
-def progress(found: Progress, steps: Iterable[Step]) -> dict[str, Any]:
+def progress(found: Progress, steps: Iterable[Step]) -> answers.Progress:
     """The running best. The counts are of the whole story, also when only the frontier's steps are shown."""
     best = found.best
     return {
@@ -341,7 +347,7 @@ def progress(found: Progress, steps: Iterable[Step]) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def _step(step: Step) -> answers.Step:
     one = step.tried
     return {
         "index": one.index,
@@ -360,7 +366,7 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def key(row: ApiKey) -> dict[str, Any]:
+def key(row: ApiKey) -> answers.Key:
     return {
         "id": row.id,
         "name": row.name,
