@@ -96,7 +96,7 @@ def init(
     if unknown:
         raise UsageError(f"init() has no argument {sorted(unknown)[0]!r}")
     open_run = run
-    if open_run is not None and not open_run._finished and reinit in (False, "return_previous"):
+    if open_run is not None and not open_run.is_finished and reinit in (False, "return_previous"):
         return open_run
     given = {
         "project": project, "name": name, "id": id, "resume": resume, "tags": tags, "group": group, "job_type": job_type,
@@ -113,7 +113,7 @@ def init(
     if settings.resume in {"must", "never"} and (refusal := fresh.await_registration(_ASK_S)):
         fresh.discard()
         raise UsageError(f"resume={settings.resume!r}: {refusal}")
-    if open_run is not None and not open_run._finished and reinit != "create_new":
+    if open_run is not None and not open_run.is_finished and reinit != "create_new":
         open_run.finish()
     life.remember(fresh)
     _make_current(fresh)

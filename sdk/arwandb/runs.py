@@ -201,6 +201,11 @@ class Run:
     # What one may ask.
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the run was ended. A disabled one never is."""
+        return self._finished and self.settings.mode != "disabled"
+
+    @property
     def url(self) -> str:
         """The page of this run."""
         from urllib.parse import quote
