@@ -21,6 +21,7 @@ from arwx.trees import Entry
 MOST_ASKED = 1000
 # Bigger files are not compared as text.
 MAX_TEXT_BYTES = 256 * 1024
+MAX_COMPARED_BYTES = 16 * 2**20
 # What was sent, or said to be here, may not be swept for a day; that is noted at most once an hour.
 LEASE = timedelta(hours=24)
 _LEASE_NOTED_EACH = timedelta(hours=1)
@@ -113,12 +114,16 @@ def stream(store: Store, blob: Blob, start: int = 0, stop: int | None = None) ->
 
 
 def texts(scope: Scope, store: Store, seconds: float = 5.0) -> Callable[[Entry], str | None]:
-    """A reader for `trees.diff`: the text of a blob, None for binary or big ones, and for all once time is up."""
-    deadline = time.monotonic() + seconds
+    """A reader for `trees.diff`: the text of a blob, None for binary or big ones, and for all once time is up or 16 MiB
+    were read.
+    """
+    deadline, left = time.monotonic() + seconds, MAX_COMPARED_BYTES
 
     def read_text(entry: Entry) -> str | None:
-        if entry.size > MAX_TEXT_BYTES or time.monotonic() > deadline:
+        nonlocal left
+        if entry.size > min(MAX_TEXT_BYTES, left) or time.monotonic() > deadline:
             return None
+        left -= entry.size
         raw = b"".join(stream(store, scope.blob(entry.sha)))
         if b"\0" in raw:
             return None

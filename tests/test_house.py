@@ -24,7 +24,7 @@ ROOMS = [
     {"points", "blobstore"},
     {"access"},
     {"audit", "invitations", "keys", "logins", "mail", "members", "passwords", "people", "throttle"},
-    {"projects", "runs", "experiments", "artifacts", "blobs", "files", "charts", "deletion", "schema"},
+    {"projects", "runs", "experiments", "artifacts", "blobs", "files", "charts", "deletion", "schema", "snapshots"},
     {"web"},
     {"api", "ui", "cli"},
 ]

@@ -27,6 +27,7 @@ def init_app(app: Flask) -> None:
         runs,
         service,
         sessions,
+        snapshots,
     )
 
     settings: Settings = app.extensions["arwx"]

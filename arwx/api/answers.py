@@ -415,6 +415,39 @@ class StoredFile(TypedDict):
     mode: str
 
 
+class Tree(TypedDict):
+    """The files of an experiment's code in the order of their paths."""
+
+    experiment_id: str
+    tree_sha: Sha
+    entries: list[StoredFile]
+
+
+class AttachedTree(TypedDict):
+    """What was attached, and the earlier experiments with the same tree, or the same commit, diff and config."""
+
+    experiment_id: str
+    tree_sha: Sha
+    files: int
+    size: int
+    prior: list[Tried]
+
+
+class ModifiedFile(TypedDict):
+    """A file that differs. `diff` is null where it is no text, or too big to be compared."""
+
+    path: str
+    diff: str | None
+
+
+class TreeDiff(TypedDict):
+    """What leads from one tree to another."""
+
+    added: list[str]
+    removed: list[str]
+    modified: list[ModifiedFile]
+
+
 class FullVersion(Version):
     """A version with all its files."""
 

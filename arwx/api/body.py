@@ -137,6 +137,12 @@ class NewFile(Struct, forbid_unknown_fields=True):
     experiment_id: str | None = None
 
 
+class Tree(Struct, forbid_unknown_fields=True):
+    """The files of an experiment's code, by path and by the SHA-256 of blobs that were uploaded before."""
+
+    entries: list[TreeEntry]
+
+
 class NewVersion(Struct, forbid_unknown_fields=True):
     """Log a version of an artifact. `produced_by` is the id of an experiment or of a run."""
 

@@ -29,6 +29,7 @@ _NOUNS = {
     "charts": "Downsampled series.",
     "sessions": "Lines of inquiry.",
     "experiments": "Experiments and the verdicts on them.",
+    "snapshots": "The code of experiments: attached, compared, rebuilt.",
     "progress": "The running best.",
     "blobs": "Bytes by their SHA-256.",
     "files": "Files of projects, runs and experiments.",

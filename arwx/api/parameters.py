@@ -74,6 +74,7 @@ PATH = {
     "run_id": Parameter("The run.", "run_by-hand", _ID),
     "session_id": Parameter("The session.", "ses_night-shift", _ID),
     "experiment_id": Parameter("The experiment.", "exp_wider-mlp", _ID),
+    "other_id": Parameter("The experiment to compare with.", "exp_deeper", _ID),
     "file_id": Parameter("The file.", "file_sample", _ID),
     "key_id": Parameter("The key.", "key_laptop", _ID),
     "sha": Parameter(

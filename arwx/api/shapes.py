@@ -18,6 +18,7 @@ from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Experiment, Fi
 from arwx.pages import Page
 from arwx.projects import Card
 from arwx.runs import RunView
+from arwx.snapshots import Snapshot
 
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: value.tolist())  # numpy arrays and scalars
 
@@ -218,6 +219,22 @@ def tried(found: Iterable[Tried]) -> list[answers.Tried]:
         }
         for one in found
     ]
+
+
+def tree(experiment: Experiment, found: Snapshot) -> answers.Tree:
+    """The files of an experiment's code."""
+    return {"experiment_id": experiment.id, "tree_sha": found.sha, "entries": msgspec.to_builtins(found.entries)}
+
+
+def attached(experiment: Experiment, found: Snapshot, prior: Iterable[Tried]) -> answers.AttachedTree:
+    """What was attached, and what was tried before that is the same."""
+    return {
+        "experiment_id": experiment.id,
+        "tree_sha": found.sha,
+        "files": len(found.entries),
+        "size": found.size,
+        "prior": tried(prior),
+    }
 
 
 def file(row: File, project: str) -> answers.File:
