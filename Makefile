@@ -48,8 +48,9 @@ check: .venv/.ready-dev
 	@$(BIN)/djlint --lint --quiet arwx/templates
 	@$(MAKE) --no-print-directory test
 
+# All subjects, or some (ONLY=ingest,sdk); PEERS=1 installs other trackers and measures them too; SCALE=0.1 is a quick look.
 bench: .venv/.ready-dev $(WHEEL)
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers) $(if $(SCALE),--scale $(SCALE))
 
 # The browser that the page tests drive; as root on Debian it is installed when it is missing.
 .PHONY: .chromium

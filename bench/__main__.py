@@ -1,55 +1,48 @@
-"""Run the benchmarks, print the table, and keep bench/RESULTS.md current."""
+"""Run the benchmarks, print their rows, and keep bench/RESULTS.md current."""
 
 import argparse
-import platform
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from bench import ingest, reading
-from bench.table import Row
+from bench import ingest, machine, reading, results, server
+from bench.scale import Scale
+from bench.session import Session
+from bench.table import Row, Skipped
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
+SUBJECTS: dict[str, tuple[str, Callable[[Session], Iterator[Row | Skipped]]]] = {
+    "server": ("Server at rest", server.measure),
+    "ingest": ("Ingest on SQLite", ingest.measure),
+    "reading": ("Reading", reading.measure),
+}
 
 
 def main() -> int:
-    """Measure everything, at the size that `--scale` says (1 is full: a million points)."""
+    """Measure every subject, or those of `--only`. At full scale RESULTS.md is brought up to date, subject by subject."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=main.__doc__)
-    parser.add_argument(
-        "--scale", type=float, default=1.0, help="less than 1 for a quick look, which is not written down"
-    )
-    scale = parser.parse_args().scale
-    rows: list[Row] = []
-    for part in (ingest.measure, reading.measure):
-        for row in part(scale):
-            print(row.line(), flush=True)
-            rows.append(row)
-    if scale == 1.0:
-        RESULTS.write_text(_document(rows))
+    parser.add_argument("--only", default="", help=f"subjects, with commas between: {', '.join(SUBJECTS)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="less than 1: a quick look, not written down")
+    parser.add_argument("--peers", action="store_true", help="other trackers too, each in a venv of its own")
+    given = parser.parse_args()
+    wanted = [name for name in given.only.split(",") if name]
+    if unknown := set(wanted) - set(SUBJECTS):
+        parser.error(f"no such subject: {', '.join(sorted(unknown))}")
+    with Session(Scale(given.scale), with_peers=given.peers) as session:
+        for name in wanted or SUBJECTS:
+            _subject(name, session)
     return 0
 
 
-def _document(rows: list[Row]) -> str:
-    cores = len([line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("processor")])
-    packages = ", ".join(
-        f"{name} {version(name)}"
-        for name in ("flask", "gunicorn", "gevent", "msgspec", "numpy", "sqlalchemy", "zstandard")
-    )
-    return "\n".join(
-        [
-            "# What arwx costs",
-            "",
-            f"Measured {datetime.now(UTC):%Y-%m-%d} by `make bench` on {cores} cores, {platform.system()} {platform.machine()}, Python "
-            f"{platform.python_version()}, {packages}, SQLite. Charts and "
-            "receipts are medians of several rounds, ingest is one pass; limits are measured in the same run.",
-            "",
-            "| what | measured | limit in the same run | target |",
-            "|---|---|---|---|",
-            *[row.markdown() for row in rows],
-            "",
-        ]
-    )
+def _subject(name: str, session: Session) -> None:
+    title, measure = SUBJECTS[name]
+    print(f"\n{title}", flush=True)
+    load_before = machine.load()
+    rows = []
+    for row in measure(session):
+        what, measured, limit, target, verdict = row.cells()
+        print(f"  {what:<66} {measured:<34} {target:<18} {verdict:<16} {limit}", flush=True)
+        rows.append(row)
+    if session.scale.is_full:
+        results.keep({title: results.section(title, rows, load_before)}, [title for title, _ in SUBJECTS.values()])
 
 
 if __name__ == "__main__":
