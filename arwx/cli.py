@@ -11,7 +11,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import audit, blobstore, config, db, deletion, keys, people, schema
+from arwx import audit, blobstore, config, db, deletion, keys, people, runs, schema
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
 from arwx.errors import ArwxError, NotFound
 
@@ -134,7 +134,7 @@ def key_list(org: str) -> None:
 
 @main.command()
 def gc() -> None:
-    """Take away for good what was deleted. Safe to repeat, to stop, and to run while the server serves."""
+    """Take away for good what was deleted, and compact what runs left. Safe to repeat, to stop, and while serving."""
     settings = _settings()
     with _database(settings):
         pass  # it is there, and has the right schema
@@ -142,6 +142,8 @@ def gc() -> None:
     swept = deletion.sweep(database, blobstore.open_store(settings.blobs_at, database))
     counts = ", ".join(f"{count} {name}" for name, count in vars(swept).items() if count)
     click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
+    if compacted := runs.compact(database):
+        click.echo(f"Compacted: {compacted} runs.")
 
 
 def _operator(session: Session, org_id: int) -> Scope:

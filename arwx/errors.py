@@ -70,6 +70,12 @@ class SequenceConflict(Conflict):
     code = "sequence_conflict"
 
 
+class TooManyGaps(Conflict):
+    """A writer sends with so many gaps that they cannot all be kept in mind; the missing entries must come first."""
+
+    code = "too_many_gaps"
+
+
 class TooLarge(ArwxError):
     """A limit is passed; the message names it."""
 

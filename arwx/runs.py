@@ -12,13 +12,14 @@ from arwx import audit, clock, criteria, db, ids, pages, points
 from arwx.access import Scope
 from arwx.criteria import Condition, Order
 from arwx.errors import Conflict, FieldError, Invalid, NotFound, invalid
-from arwx.models import Project, Run
+from arwx.models import Organization, Project, Run
 from arwx.patterns import Fault, Pattern
 
 STORED_STATES = ("running", "finished", "failed", "killed")
 STATES = (*STORED_STATES, "silent", "crashed")
 SILENT_AFTER = timedelta(seconds=150)
 CRASHED_AFTER = timedelta(minutes=30)
+_AT_ONCE = 500
 # How many runs are looked at one by one for a condition or an order that the database cannot answer.
 MOST_SIFTED = 10_000
 _PIECE = 1000
@@ -188,6 +189,24 @@ def wanted(
         criteria.order(sort) if sort and sort != "-created" else None,
         archived,
     )
+
+
+def compact(database: db.Database) -> int:
+    """Compact what runs left uncompacted, such as those that never finished; answers how many. Safe to stop."""
+    count = 0
+    with database.reading() as session:
+        org_ids = list(session.scalars(select(Organization.id)))
+    for org_id in org_ids:
+        with database.reading() as session:
+            run_ids = list(session.scalars(select(Run.id).where(Run.org_id == org_id)))
+        for start in range(0, len(run_ids), _AT_ONCE):
+            with database.reading() as session:
+                found = points.pending(session, org_id, run_ids[start : start + _AT_ONCE])
+            for one in found:
+                with database.writing() as session:
+                    points.compact(session, one)
+            count += len(found)
+    return count
 
 
 def page(

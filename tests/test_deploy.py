@@ -70,6 +70,16 @@ def test_a_key_from_the_command_line_works_until_revoked(server: Server) -> None
     assert caught.value.returncode == 1
 
 
+def test_gc_compacts_what_a_run_left(server: Server, key: str) -> None:
+    call(server, key, "POST", "/v1/runs", {"project": "p", "id": "left"})
+    batch = {"run_id": "left", "writer_id": "w", "epoch": "e", "first_seq": 0, "points": [point(0), point(1)]}
+    assert call(server, key, "POST", "/v1/ingest", batch)[1]["stored"] == 2
+    assert "Compacted: " in server.run("gc")
+    assert "Compacted: " not in server.run("gc")
+    receipt = call(server, key, "GET", "/v1/runs/left/integrity")[1]
+    assert (receipt["points_stored"], receipt["intact"]) == (2, True)
+
+
 def test_a_short_body_is_refused_and_nothing_of_it_stored(server: Server, key: str) -> None:
     call(server, key, "POST", "/v1/runs", {"project": "p", "id": "short"})
     body = json.dumps(

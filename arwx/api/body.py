@@ -23,6 +23,8 @@ MAX_JSON_BYTES = 16 * 2**20
 MAX_LINE_BYTES = 2**20
 _PIECE = 64 * 1024
 _DRAIN = 2**20
+# No float has more digits before the point; Python refuses to read whole numbers of thousands of digits.
+_LONGEST_INT = 310
 
 T = TypeVar("T")
 
@@ -345,6 +347,8 @@ def _decode(kind: type[T], raw: bytes, *, with_nonfinite: bool) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.ValidationError as error:
+        if with_nonfinite and "out of range" in str(error):
+            return _decode_lenient(kind, raw)
         raise _named(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if with_nonfinite and (b"NaN" in raw or b"Infinity" in raw):
@@ -353,12 +357,17 @@ def _decode(kind: type[T], raw: bytes, *, with_nonfinite: bool) -> T:
 
 
 def _decode_lenient(kind: type[T], raw: bytes) -> T:
+    """The body read as Python reads JSON: with NaN and Infinity, and with numbers too large for a float as infinite."""
     try:
-        return msgspec.convert(json.loads(raw), kind)
+        return msgspec.convert(json.loads(raw, parse_int=_whole), kind)
     except msgspec.ValidationError as error:
         raise _named(error) from error
     except (ValueError, RecursionError) as error:
         raise _malformed(error) from error
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INT else float(digits)
 
 
 def _named(error: msgspec.ValidationError) -> Invalid:

@@ -12,7 +12,7 @@ from arwx.points._append import append, compact, finish
 from arwx.points._history import columns, export, history
 from arwx.points._receipt import receipt
 from arwx.points._series import series
-from arwx.points._stream import create, erase, last_seen, live
+from arwx.points._stream import create, erase, last_seen, live, pending
 from arwx.points._types import (
     Appended,
     Batch,
@@ -51,6 +51,7 @@ __all__ = [
     "history",
     "last_seen",
     "live",
+    "pending",
     "receipt",
     "series",
 ]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from arwx.errors import Conflict, invalid
+from arwx.errors import Conflict, TooManyGaps, invalid
 from arwx.points import _batch, _compact, _hash, _ranges, _stream, _summary
 from arwx.points._batch import Columns
 from arwx.points._ranges import Range
@@ -35,8 +35,8 @@ def append(db: Session, key: RunKey, batch: Batch, now: datetime) -> Appended:
     """Store what is new in the batch; the caller commits. A batch without entries is a sign of life.
 
     Entries whose sequence numbers are known with other content are counted, named in the answer and not stored; the
-    rest of the batch is. Raises `NotFound` without the run, `Invalid` for what cannot be, and `Conflict`
-    when a token comes again with other content.
+    rest of the batch is. Raises `NotFound` without the run, `Invalid` for what cannot be, `Conflict` when a token
+    comes again with other content, and `TooManyGaps` when the writer left out too much that never came.
     """
     if (batch.epoch is None) != (batch.first_seq is None):
         raise invalid("first_seq", "and epoch belong together: send both or neither")
@@ -180,6 +180,11 @@ def _write(
         if columns.points(low, high):
             earliest = float(columns.ts[low:high].min())
             stream.first_ts = earliest if stream.first_ts is None else min(stream.first_ts, earliest)
+    if len(writer.above) > _ranges.MOST:
+        raise TooManyGaps(
+            f"This writer has more than {_ranges.MOST:,} gaps in its sequence numbers: send from {writer.next_seq:,} on.",
+            next_seq=writer.next_seq,
+        )
     _summary.add(stream.metrics, columns, writer.number, first_seq, new)
 
 

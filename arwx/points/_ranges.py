@@ -5,6 +5,10 @@ Ranges are half-open pairs (start, end), sorted, apart from each other.
 
 Range = tuple[int, int]
 
+# The most ranges above a watermark. A writer that sends in order has none, one that skips what was refused a few; each
+# is read and written again with every batch of the writer.
+MOST = 1000
+
 
 def missing(next_seq: int, above: list[Range], start: int, end: int) -> list[Range]:
     """The parts of [start, end) that did not come yet."""

@@ -1,5 +1,6 @@
 """The receipt: what the ledger acknowledged against what the store holds, counted by decoding it."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ class _Stored:
 
     points: int = 0
     checksum: int = 0
+    by_writer: Counter[int] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
 
@@ -42,7 +44,7 @@ def receipt(db: Session, key: RunKey) -> Receipt:
     stored = _Stored()
     _count_chunks(db, key, stored)
     committed, checksum, skipped = _count_ledger(db, key, stored)
-    receipts, duplicates, conflicts, problems = _writers(db, key, committed)
+    receipts, duplicates, conflicts, problems = _writers(db, key, committed, stored)
 
     points = sum(of_writer.points for of_writer in committed.values())
     lost = points - stored.points
@@ -90,6 +92,10 @@ def _count_chunks(db: Session, key: RunKey, stored: _Stored) -> None:
             )
         stored.points += len(points)
         stored.checksum += found
+        if points.writers[0] == points.writers[-1] and (points.writers == points.writers[0]).all():
+            stored.by_writer[int(points.writers[0])] += len(points)
+        else:
+            stored.by_writer.update(points.writers.tolist())
 
 
 def _count_ledger(db: Session, key: RunKey, stored: _Stored) -> tuple[dict[int, _Committed], int, int]:
@@ -117,11 +123,11 @@ def _count_ledger(db: Session, key: RunKey, stored: _Stored) -> tuple[dict[int, 
         checksum += row_checksum
         skipped += skips
         if payload is not None:
-            _count_batch(payload, f"The batch at sequence number {first_seq}", row_checksum, stored)
+            _count_batch(payload, f"The batch at sequence number {first_seq}", writer, row_checksum, stored)
     return committed, checksum, skipped
 
 
-def _count_batch(payload: bytes, what: str, checksum: int, stored: _Stored) -> None:
+def _count_batch(payload: bytes, what: str, writer: int, checksum: int, stored: _Stored) -> None:
     try:
         batch = _batch.decode(payload)
     except Corrupt as error:
@@ -140,10 +146,11 @@ def _count_batch(payload: bytes, what: str, checksum: int, stored: _Stored) -> N
         stored.problems.append(f"{what} is not as it was acknowledged.")
     stored.points += batch.points
     stored.checksum += found
+    stored.by_writer[writer] += batch.points
 
 
 def _writers(
-    db: Session, key: RunKey, committed: dict[int, _Committed]
+    db: Session, key: RunKey, committed: dict[int, _Committed], stored: _Stored
 ) -> tuple[list[WriterReceipt], int, int, list[str]]:
     query = (
         select(writers).where(writers.c.org_id == key.org_id, writers.c.run_id == key.run_id).order_by(writers.c.number)
@@ -173,6 +180,11 @@ def _writers(
         if gaps:
             missing = sum(high - low for low, high in gaps)
             problems.append(f"{missing:,} entries of writer {row.writer_id} never came, the first is {gaps[0][0]}.")
+        if stored.by_writer[row.number] != of_writer.points:
+            problems.append(
+                f"Of writer {row.writer_id} {of_writer.points:,} points were acknowledged, "
+                f"{stored.by_writer[row.number]:,} are in the store."
+            )
         if row.expected_points is not None and of_writer.points < row.expected_points:
             problems.append(
                 f"Writer {row.writer_id} logged {row.expected_points:,} points, {of_writer.points:,} were acknowledged."

@@ -171,6 +171,16 @@ def last_seen(db: Session, org_id: int, run_ids: Sequence[str]) -> dict[str, dat
     return {row.run_id: row.last_seen_at for row in db.execute(query)}
 
 
+def pending(db: Session, org_id: int, run_ids: Sequence[str]) -> list[RunKey]:
+    """Which of these runs have batches that no compaction has moved yet."""
+    if not run_ids:
+        return []
+    query = select(streams.c.run_id).where(
+        streams.c.org_id == org_id, streams.c.run_id.in_(run_ids), streams.c.pending_batches > 0
+    )
+    return [RunKey(org_id, run_id) for run_id in db.scalars(query)]
+
+
 def erase(db: Session, key: RunKey) -> None:
     """Forget the run: its points, its ledger, everything. Safe to repeat."""
     db.connection().execute(delete(streams).where(*_OF_STREAM), {"o": key.org_id, "r": key.run_id})

@@ -31,6 +31,25 @@ def test_a_batch_is_stored_and_told_in_points(ada: Caller) -> None:
     assert latest["loss"] == {"step": 1, "value": 2.29, "ts": 1764000000.31}
 
 
+@pytest.mark.parametrize("huge", ["1e400", "-1e999", "1" + "0" * 400, "-1" + "0" * 5000, "1" + "0" * 309])
+def test_a_number_too_large_for_a_float_is_skipped_and_fails_nothing(ada: Caller, huge: str) -> None:
+    run = ada.run()
+    entry = f'{{"step":0,"ts":1,"metrics":{{"loss":{huge},"lr":0.5}}}}'
+    batch = f'{{"run_id":"{run["id"]}","writer_id":"w","epoch":"e","first_seq":0,"points":[{entry}]}}'
+    answer = ada.post("/v1/ingest", data=batch, content_type="application/json")
+    assert (answer.status_code, answer.json["stored"], answer.json["skipped"]) == (200, 1, 1)
+    lines = f'{{"run_id":"{run["id"]}","writer_id":"w2","epoch":"e","first_seq":0}}\n{entry}\n{{"end":1}}\n'
+    answer = ada.post("/v1/ingest/stream", data=lines, content_type="application/x-ndjson")
+    assert (answer.status_code, answer.json["stored"], answer.json["skipped"]) == (200, 1, 1)
+
+
+@pytest.mark.parametrize("entry", ['{"step":1e400,"metrics":{}}', '{"step":0,"ts":1e400,"metrics":{}}'])
+def test_a_step_or_ts_too_large_is_refused(ada: Caller, entry: str) -> None:
+    batch = f'{{"run_id":"{ada.run()["id"]}","points":[{entry}]}}'
+    answer = ada.post("/v1/ingest", data=batch, content_type="application/json")
+    assert (answer.status_code, answer.json["errors"][0]["field"][:10]) == (422, "points[0]."), answer.text
+
+
 def test_sending_a_batch_again_stores_nothing_new(ada: Caller) -> None:
     run = ada.run()
     batch = [point(1), point(2)]

@@ -188,6 +188,20 @@ def test_what_cannot_be_is_refused_whole_and_named(database: Database, bad: poin
     assert build.receipt(database, key).points_committed == 0
 
 
+def test_gaps_beyond_measure_are_refused_until_some_are_filled(database: Database) -> None:
+    key = build.run(database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("arwx.points._ranges.MOST", 3)
+        for seq in (2, 4, 6):
+            assert build.send(database, key, losses(1, seq), first_seq=seq).stored == 1
+        with pytest.raises(errors.TooManyGaps) as caught:
+            build.send(database, key, losses(1, 8), first_seq=8)
+        assert caught.value.extra["next_seq"] == 0
+        assert build.send(database, key, losses(4), first_seq=0).next_seq == 5
+        assert build.send(database, key, losses(1, 8), first_seq=8).stored == 1
+    assert [e.step for e in build.history(database, key)] == [0, 1, 2, 3, 4, 6, 8]
+
+
 def test_half_a_numbering_is_refused(database: Database) -> None:
     key = build.run(database)
     for epoch, first_seq in (("e", None), (None, 0), ("", 0), ("e", -1), ("e", 2**53)):

@@ -151,6 +151,7 @@ TAMPERS: dict[str, tuple[Tamper, str]] = {
     "alter a value": (alter("values"), "checksum"),
     "alter a ts": (alter("ts"), "checksum"),
     "alter a step": (alter("steps"), "checksum"),
+    "alter a writer": (alter("writers"), "Of writer w 239 points were acknowledged, 238 are in the store"),
     "move to another key": (move_to_another_key, "checksum"),
     "delete a chunk": (delete_a_chunk, "100 acknowledged points are not in the store"),
     "double a chunk": (double_a_chunk, "100 points more than were acknowledged"),
@@ -226,5 +227,5 @@ def test_every_broken_byte_of_a_chunk_is_noticed(database: Database) -> None:
         except _codec.Corrupt:
             continue
         is_identity_alone = read.checksum("loss") == good and len(read) == len(found)
-        # Writers and sequence numbers are not in the checksum; all that is drawn and counted is.
+        # Sequence numbers are not in the checksum, and writers are counted; all that is drawn is in it.
         assert not is_identity_alone or np.array_equal(read.values, found.values)
