@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Text, cast, or_
+from sqlalchemy import Select, Text, cast, or_, select
 
 from arwx import audit, clock, criteria, db, ids, pages, points
 from arwx.access import Scope
