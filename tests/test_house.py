@@ -11,6 +11,7 @@ from flask import Flask
 
 from arwx import ui
 from arwx.api import openapi, operation
+from arwx.db import SAFE_METHODS
 
 ROOT = Path(__file__).parents[1]
 
@@ -160,13 +161,21 @@ def test_every_address_has_an_access_decision(app: Flask) -> None:
     assert wrong == []
 
 
-def test_every_address_of_the_api_declares_itself(app: Flask) -> None:
-    """Who may call it, what it takes and what it gives: see `arwx/api/operation.py`."""
+def test_every_address_declares_who_may_ask(app: Flask) -> None:
+    """In the API also what it takes and gives (`arwx/api/operation.py`); pages are for all members unless they say more."""
     wrong = [
         f"{rule.rule} ({rule.endpoint}) has no @operation"
         for rule in app.url_map.iter_rules()
         if not hasattr(app.view_functions[rule.endpoint], "operation")
         and rule.endpoint.partition(".")[0] not in {"ui", "static"}
+    ]
+    wrong += [
+        f"{rule.rule} ({rule.endpoint}) changes something and has no @needs"
+        for rule in app.url_map.iter_rules()
+        if not hasattr(app.view_functions[rule.endpoint], "level")
+        and rule.endpoint.startswith("ui.")
+        and rule.endpoint not in ui.PUBLIC
+        and not (rule.methods or set()) <= SAFE_METHODS
     ]
     assert wrong == []
     openapi.document(app)  # every parameter that is named is explained

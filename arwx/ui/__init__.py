@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from flask import (
@@ -39,6 +39,9 @@ PUBLIC = frozenset(
 )
 Answer: TypeAlias = str | tuple[str, int] | BaseResponse
 
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+OWN = "own"
+
 _MAX_FORM_BYTES = 2**20
 
 _log = logging.getLogger("arwx.error")
@@ -70,6 +73,27 @@ def init_app(app: Flask) -> None:
     _logins.user_loader(_visitor)
     filters.init_app(app)
     app.register_blueprint(bp)
+
+
+def needs(level: str) -> Callable[[Handler], Handler]:
+    """Declare who may ask for this: read, write or admin; or `OWN`: whoever made the thing, and admins.
+
+    Pages are for all members unless they say more. What changes something must say who may.
+    """
+
+    def keep(handler: Handler) -> Handler:
+        handler.level = level  # type: ignore[attr-defined]
+        return handler
+
+    return keep
+
+
+def level_of(endpoint: str, method: str) -> str:
+    """Who may ask for this address. One that changes something and declares nothing is for owners alone."""
+    if endpoint in PUBLIC:
+        return "public"
+    by_default = "read" if method in db.SAFE_METHODS else "admin"
+    return str(getattr(current_app.view_functions[endpoint], "level", by_default))
 
 
 def is_fragment() -> bool:
@@ -160,6 +184,9 @@ def _admit() -> BaseResponse | None:
         _remember(_visitor(token))
     logins.note_visit(db.current(), g.visitor)
     g.scope = g.visitor.scope(g.db, web.origin())
+    level = level_of(request.endpoint or "", request.method)
+    if level not in {"public", OWN}:
+        g.scope.at_least(level)
     return None
 
 

@@ -7,7 +7,7 @@ from flask import current_app, g, redirect, render_template, request, session, u
 from arwx import db, invitations, logins, mail, people, throttle, web
 from arwx.config import Settings
 from arwx.errors import ArwxError
-from arwx.ui import Answer, bp, local, on_fault, sign_in
+from arwx.ui import Answer, bp, local, needs, on_fault, sign_in
 
 
 def _settings() -> Settings:
@@ -52,6 +52,7 @@ def log_in() -> Answer:
 
 
 @bp.post("/logout")
+@needs("read")
 def logout() -> Answer:
     """End the session on the server and forget the cookie."""
     logins.log_out(g.scope, g.visitor)

@@ -3,7 +3,7 @@
 from flask import g, render_template, request
 
 from arwx import audit
-from arwx.ui import bp
+from arwx.ui import bp, needs
 
 # What each action reads like. Braces are filled from the details of the row.
 WORDS = {
@@ -33,6 +33,7 @@ KINDS = ("login", "password", "key", "member", "invitation", "project", "run", "
 
 
 @bp.get("/settings/audit", endpoint="audit")
+@needs("admin")
 def show() -> str:
     """What was done, newest first. For owners."""
     kind = request.args.get("kind", "")

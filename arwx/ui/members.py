@@ -9,7 +9,7 @@ from arwx.access import ROLE_LEVELS
 from arwx.config import Settings
 from arwx.errors import ArwxError
 from arwx.models import Invitation
-from arwx.ui import Answer, bp, on_fault
+from arwx.ui import OWN, Answer, bp, needs, on_fault
 
 
 @bp.get("/settings/members", endpoint="members")
@@ -40,6 +40,7 @@ def _link(invitation: Invitation) -> str:
 
 
 @bp.post("/settings/members/invite")
+@needs("admin")
 @on_fault(_members)
 def invite() -> Answer:
     """Make an invitation and show its link; mail it when it is for somebody and there is a mail server."""
@@ -52,6 +53,7 @@ def invite() -> Answer:
 
 
 @bp.post("/settings/members/invitations/<invitation_id>/revoke")
+@needs("admin")
 @on_fault(_members)
 def invitation_revoke(invitation_id: str) -> Answer:
     """Make an invitation useless."""
@@ -60,6 +62,7 @@ def invitation_revoke(invitation_id: str) -> Answer:
 
 
 @bp.post("/settings/members/<int(max=9007199254740991):user_id>/role")
+@needs("admin")
 @on_fault(_members)
 def member_role(user_id: int) -> Answer:
     """Give a member another role."""
@@ -68,6 +71,7 @@ def member_role(user_id: int) -> Answer:
 
 
 @bp.post("/settings/members/<int(max=9007199254740991):user_id>/remove")
+@needs(OWN)
 @on_fault(_members)
 def member_remove(user_id: int) -> Answer:
     """Take a member out, or leave."""

@@ -7,7 +7,7 @@ from flask import current_app, g, redirect, render_template, request, url_for
 from arwx import db, deletion, logins, people, projects, web
 from arwx.config import Settings
 from arwx.errors import ArwxError
-from arwx.ui import Answer, bp, on_fault, sign_in
+from arwx.ui import Answer, bp, needs, on_fault, sign_in
 
 
 @bp.get("/settings/organization")
@@ -29,6 +29,7 @@ def _organization(error: ArwxError | None = None, **_: Any) -> str:
 
 
 @bp.post("/settings/organization")
+@needs("admin")
 @on_fault(_organization)
 def organization_rename() -> Answer:
     """Give the organization another name. Its slug stays, since programs know it."""
@@ -37,6 +38,7 @@ def organization_rename() -> Answer:
 
 
 @bp.post("/settings/organization/delete")
+@needs("admin")
 @on_fault(_organization)
 def organization_delete() -> Answer:
     """End the organization, when its name was typed and the password is right."""
@@ -63,6 +65,7 @@ def _new(error: ArwxError | None = None) -> str:
 
 
 @bp.post("/organizations/new")
+@needs("read")
 @on_fault(_new)
 def organization_make() -> Answer:
     """Make an organization that the person owns, and go there."""
@@ -72,6 +75,7 @@ def organization_make() -> Answer:
 
 
 @bp.post("/organizations/switch")
+@needs("read")
 def organization_switch() -> Answer:
     """Go on in another organization of the same person."""
     return _go(request.form.get("slug", ""))
@@ -83,6 +87,7 @@ def _go(slug: str) -> Answer:
 
 
 @bp.get("/p/<name>/delete")
+@needs("admin")
 def project_delete(name: str) -> str:
     """Say what goes with the project, and ask for its name."""
     return _project_delete(name)
@@ -94,6 +99,7 @@ def _project_delete(name: str, error: ArwxError | None = None) -> str:
 
 
 @bp.post("/p/<name>/delete")
+@needs("admin")
 @on_fault(_project_delete)
 def project_end(name: str) -> Answer:
     """Delete the project, when its name was typed."""

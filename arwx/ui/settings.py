@@ -7,7 +7,7 @@ from flask import g, redirect, render_template, request, url_for
 from arwx import db, keys, logins, people, web
 from arwx.access import LEVELS
 from arwx.errors import ArwxError
-from arwx.ui import Answer, bp, is_fragment, on_fault
+from arwx.ui import OWN, Answer, bp, is_fragment, needs, on_fault
 
 
 @bp.get("/settings")
@@ -30,6 +30,7 @@ def _connection(error: ArwxError | None = None, **shown: Any) -> str:
 
 
 @bp.post("/settings/keys")
+@needs("read")
 @on_fault(_connection)
 def key_new() -> Answer:
     """Make a key and show its secret, this once."""
@@ -38,6 +39,7 @@ def key_new() -> Answer:
 
 
 @bp.post("/settings/keys/<key_id>/revoke")
+@needs(OWN)
 def key_revoke(key_id: str) -> Answer:
     """Make a key useless."""
     keys.revoke(g.scope, key_id)
@@ -55,7 +57,6 @@ def _account(error: ArwxError | None = None, **shown: Any) -> str:
     return render_template(
         "settings/account.html",
         places=logins.places(g.db, g.visitor),
-        organizations=people.organizations(g.db, g.visitor),
         error=error,
         faults={fault.field: fault.message for fault in error.errors} if error else {},
         **shown,
@@ -63,6 +64,7 @@ def _account(error: ArwxError | None = None, **shown: Any) -> str:
 
 
 @bp.post("/settings/account/password")
+@needs("read")
 @on_fault(_account)
 def password_change() -> Answer:
     """Set another password; the other sessions end."""
@@ -72,6 +74,7 @@ def password_change() -> Answer:
 
 
 @bp.post("/settings/account/sessions/<place_id>/end")
+@needs("read")
 def session_end(place_id: str) -> Answer:
     """Sign out somewhere else."""
     logins.end_place(g.scope, g.visitor, place_id)
@@ -79,6 +82,7 @@ def session_end(place_id: str) -> Answer:
 
 
 @bp.post("/settings/account/sessions/end")
+@needs("read")
 def sessions_end() -> Answer:
     """Sign out everywhere else."""
     logins.end_elsewhere(g.scope, g.visitor)
