@@ -16,6 +16,8 @@ _GPU_TIMEOUT_S = 2.0
 _GPU_QUERY = "index,utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu"
 _SECTOR = 512
 _GIB = 2**30
+# No machine has as much of anything; version 1 of cgroups says 2^63 where there is no limit.
+_UNLIMITED = 2.0**60
 
 
 class Sampler:
@@ -150,15 +152,54 @@ class Machine:
         totals["network/received_mb_s"], totals["network/sent_mb_s"] = received, sent
 
     def _cgroup(self, metrics: dict[str, Any], totals: dict[str, float]) -> None:
-        """The limits of a container, where they are tighter than the machine (cgroup version 2)."""
-        limit = self._read("/sys/fs/cgroup/memory.max").strip()
-        if limit != "max":
-            used = int(self._read("/sys/fs/cgroup/memory.current"))
-            metrics["system/cgroup/memory"] = 100.0 * used / max(1, int(limit))
-        quota, _, period = self._read("/sys/fs/cgroup/cpu.max").strip().partition(" ")
-        if quota != "max":
-            spent = int(self._read("/sys/fs/cgroup/cpu.stat").split()[1]) / 1e6
-            totals["cgroup.cpu"] = spent / (int(quota) / int(period))
+        """How much of what its container may use is used: cgroups of version 2, or of version 1."""
+        found = [self._memory_of(folder) for folder in self._groups("memory")]
+        limit, used = min(((limit, used) for limit, used in found if limit < _UNLIMITED), default=(0, 0))
+        if limit:
+            metrics["system/cgroup/memory"] = 100.0 * used / limit
+            metrics["system/cgroup/memory_limit_gb"] = limit / _GIB
+        cores, seconds = min((self._cpu_of(folder) for folder in self._groups("cpu")), default=(_UNLIMITED, 0.0))
+        if cores < _UNLIMITED:
+            metrics["system/cgroup/cpu_limit"] = cores
+            totals["cgroup.cpu"] = seconds / cores
+
+    def _groups(self, controller: str) -> list[str]:
+        """The folders of our group for this controller and of those around it: a limit may stand at any of them."""
+        found = []
+        for line in self._read("/proc/self/cgroup").splitlines():
+            _, names, path = line.split(":", 2)
+            base = f"/sys/fs/cgroup/{names}".rstrip("/")
+            # Version 2 has no names. A machine may have both, with the controllers in one of them.
+            if (not names or controller in names.split(",")) and os.path.isdir(self._root + base):
+                parts = [part for part in path.split("/") if part not in ("", "..")]
+                found += ["/".join([base, *parts[:depth]]) for depth in range(len(parts) + 1)]
+        return found
+
+    def _memory_of(self, folder: str) -> tuple[float, float]:
+        """The limit of a group and what it uses, in bytes; what it does not say is unlimited."""
+        for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            try:
+                return float(self._read(f"{folder}/{limit}").replace("max", "inf")), float(
+                    self._read(f"{folder}/{used}")
+                )
+            except OSError:
+                continue
+        return _UNLIMITED, 0.0
+
+    def _cpu_of(self, folder: str) -> tuple[float, float]:
+        """How many cores a group may use, and how many seconds of them it used."""
+        try:
+            quota, period = self._read(f"{folder}/cpu.max").split()
+            spent = float(self._read(f"{folder}/cpu.stat").split()[1]) / 1e6
+        except OSError:
+            try:
+                quota, period = self._read(f"{folder}/cpu.cfs_quota_us"), self._read(f"{folder}/cpu.cfs_period_us")
+                account = "/".join(["/sys/fs/cgroup/cpuacct", *folder.split("/")[5:]])
+                spent = float(self._read(f"{account}/cpuacct.usage")) / 1e9
+            except OSError:
+                return _UNLIMITED, 0.0
+        cores = float(quota.replace("max", "inf")) / float(period)
+        return (cores, spent) if cores > 0 else (_UNLIMITED, 0.0)
 
     def _gpus(self, metrics: dict[str, Any], _: dict[str, float]) -> None:
         if self._gpu is None:
