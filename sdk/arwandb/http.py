@@ -18,6 +18,7 @@ from .late import loading
 
 _MAX_BODY = 8 << 20
 _MAX_LINE = 64 << 10
+_MAX_HEADERS = 100
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 
@@ -239,14 +240,15 @@ class Http:
         if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
             raise Broken("the connection was closed" if not first else "the answer was no HTTP")
         headers: dict[str, str] = {}
-        while True:
+        for _ in range(_MAX_HEADERS):
             line = lines.readline()
             if line in (b"\r\n", b"\n"):
                 return int(words[1]), headers
             name, colon, value = line.decode("latin-1").partition(":")
-            if not colon or not line.endswith(b"\n") or len(headers) > 100:
+            if not colon or not line.endswith(b"\n"):
                 raise Broken("the answer was cut off in its headers")
             headers[name.strip().lower()] = value.strip()
+        raise Broken("the answer has too many headers")
 
     def _answer(self, method: str) -> Response:
         source = self._input

@@ -1,6 +1,7 @@
 """A small, strict model of the server side of the wire: every entry once by (run, writer, epoch, seq), for ever."""
 
 import json
+import threading
 from typing import Any
 
 PROBLEM = "application/problem+json"
@@ -30,8 +31,14 @@ class Model:
         self.poison: set[str] = set()
         self.max_entries = 10**9
         self.keys = {KEY}
+        self._lock = threading.Lock()
 
     def answer(self, method: str, path: str, key: str | None, body: bytes) -> Answer:
+        """What the server says to a request; one after another."""
+        with self._lock:
+            return self._answer(method, path, key, body)
+
+    def _answer(self, method: str, path: str, key: str | None, body: bytes) -> Answer:
         self.requests.append((method, path))
         if key not in self.keys:
             return problem(401, "unauthorized")

@@ -1,26 +1,34 @@
 """The model behind a real socket, with faults: each is asked before a request is carried out and before it is answered."""
 
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 from tests.sdk.model import KEY, Answer, Model
 
 Fault = Callable[[str, str], "Answer | str | None"]
 """Given method and path: None to go on, an answer to give instead, or a word: `lose` (carry out, then hang up),
-`twice` (carry out twice), `drop` (hang up at once)."""
+`twice` (carry out twice), `late` (hang up at once, carry out half a second later), `drop` (hang up at once)."""
+
+
+class Backend(Protocol):
+    """What carries requests out: the model, or a way to a real server."""
+
+    def answer(self, method: str, path: str, key: str | None, body: bytes) -> Answer: ...
 
 
 class StandIn:
-    """A server on a free port of the loopback. `fault` may be exchanged at any time."""
+    """A server on a free port of the loopback, or a proxy that spoils. `fault` may be exchanged at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: Backend | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.model = Model()
         self.key = KEY
         self.fault: Fault = lambda method, path: None
-        self.lock = threading.Lock()
         self.connections = 0
+        self.late: list[threading.Timer] = []
+        self._carry_out = (backend or self.model).answer
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,10 +60,15 @@ class StandIn:
                     self._reply(verdict)
                     return
                 key = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
-                with outer.lock:
-                    answer = outer.model.answer(self.command, self.path, key, body)
-                    if verdict == "twice":
-                        answer = outer.model.answer(self.command, self.path, key, body)
+                request = (self.command, self.path, key, body)
+                if verdict == "late":
+                    outer.late.append(threading.Timer(0.5, outer._carry_out, request))
+                    outer.late[-1].start()
+                    self.close_connection = True
+                    return
+                answer = outer._carry_out(*request)
+                if verdict == "twice":
+                    answer = outer._carry_out(*request)
                 if verdict == "lose":
                     self.close_connection = True
                     return
@@ -94,10 +107,16 @@ class StandIn:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 pass
 
-        self._make = lambda port: Server(("127.0.0.1", port), Handler)
+        def make(port: int) -> Server:
+            server = Server(("127.0.0.1", port), Handler)
+            if tls is not None:
+                server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            return server
+
+        self._make = make
         self.server = self._make(0)
         self.port = self.server.server_address[1]
-        self.base_url = f"http://127.0.0.1:{self.port}"
+        self.base_url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._serve()
 
     def _serve(self) -> None:
@@ -109,6 +128,11 @@ class StandIn:
         self.server.shutdown()
         self._thread.join()
         self.server.server_close()
+
+    def settle(self) -> None:
+        """Wait until everything that is late has arrived."""
+        for timer in self.late:
+            timer.join()
 
     def restart(self) -> None:
         """Listen again on the same port."""
