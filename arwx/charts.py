@@ -1,26 +1,69 @@
 """Charts: which series of which runs, downsampled, with the goal's metric first."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from arwx import points
 from arwx.access import Scope
 from arwx.errors import invalid
 from arwx.runs import RunView
 
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+
 AXES = ("step", "time", "relative")
 MIN_SAMPLES, DEFAULT_SAMPLES, MAX_SAMPLES = 2, 500, 5000
 SYSTEM = "system/"
+_FINE = 2000
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart: a run, or the mean of a group. Arrays are equally long; `raw` is what was smoothed."""
+
+    run_id: str
+    count: int
+    steps: Ints
+    xs: Floats
+    values: Floats
+    lows: Floats
+    highs: Floats
+    raw: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Where a run logged values that are not finite, and how many in all."""
+
+    run_id: str
+    x: float
+    count: int
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One metric of some runs, ready to draw: `x` names the axis, a series holds at most about `samples` points."""
+    """One metric of some runs, ready to draw: `x` names the axis, a line holds at most about `samples` points."""
 
     key: str
     x: str
-    series: list[points.Series]
+    series: list[Curve]
     is_live: bool
+    holes: tuple[Hole, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a chart is read: over which x (`x_metric` when x is another metric), in which window of it, how smooth."""
+
+    x: str = "step"
+    x_metric: str | None = None
+    window: tuple[float, float] | None = None
+    smooth: float = 0.0
 
 
 def keys(runs: Iterable[RunView], objective: str | None = None, *, with_system: bool = True) -> list[str]:
@@ -33,15 +76,146 @@ def chart(
     scope: Scope,
     runs: Sequence[RunView],
     key: str,
-    *,
-    x: str = "step",
-    samples: int = DEFAULT_SAMPLES,
-    min_step: int | None = None,
-    max_step: int | None = None,
+    reading: Reading | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> Chart:
-    """One chart over these runs. The first, last, smallest and largest point of every series are in it."""
-    found = series(scope, runs, [key], x=x, samples=samples, min_step=min_step, max_step=max_step)
-    return Chart(key, x, found.get(key, []), any(run.is_live for run in runs))
+    """One chart over these runs. The first, last, smallest and largest point of every series are in it.
+
+    With `groups` (group by run id) it holds one line for each group: the mean, between the lowest and the highest.
+    """
+    reading = reading or Reading()
+    curves = _curves(scope, runs, key, reading)
+    if groups is not None:
+        curves = means(curves, groups)
+    if reading.smooth:
+        curves = [smoothed(curve, reading.smooth) for curve in curves]
+    return Chart(key, reading.x, curves, any(run.is_live for run in runs), _holes(runs, key, reading, groups))
+
+
+def smoothed(curve: Curve, weight: float) -> Curve:
+    """The curve under an exponential moving average without bias towards its start.
+
+    The weight holds for one usual step in x, so that points left out in between do not make it smoother.
+    """
+    if len(curve.values) < 2:
+        return curve
+    gaps = np.diff(curve.xs)
+    usual = float(np.median(gaps)) or 1.0
+    keeps = weight ** np.minimum(gaps / usual, 1e3)
+    mean, mass = 0.0, 0.0
+    found = np.empty_like(curve.values)
+    for i, value in enumerate(curve.values.tolist()):
+        keep = float(keeps[i - 1]) if i else 0.0
+        mean, mass = mean * keep + value * (1 - weight), mass * keep + (1 - weight)
+        found[i] = mean / mass
+    return replace(curve, values=found, raw=curve.values)
+
+
+def means(curves: Sequence[Curve], groups: Mapping[str, str]) -> list[Curve]:
+    """One curve for each group: the mean of its runs where they have values, `count` of them, within their bounds."""
+    found = []
+    for group in dict.fromkeys(groups.values()):
+        members = [curve for curve in curves if groups.get(curve.run_id) == group and len(curve.xs)]
+        if not members:
+            continue
+        xs = np.unique(np.concatenate([curve.xs for curve in members]))
+        if len(xs) > DEFAULT_SAMPLES:
+            xs = np.linspace(xs[0], xs[-1], DEFAULT_SAMPLES)
+        total, number = np.zeros(len(xs)), np.zeros(len(xs))
+        lows, highs = np.full(len(xs), np.inf), np.full(len(xs), -np.inf)
+        for curve in members:
+            inside = (xs >= curve.xs[0]) & (xs <= curve.xs[-1])
+            places = xs[inside]
+            total[inside] += np.interp(places, curve.xs, curve.values)
+            number[inside] += 1
+            lows[inside] = np.minimum(lows[inside], np.interp(places, curve.xs, curve.lows))
+            highs[inside] = np.maximum(highs[inside], np.interp(places, curve.xs, curve.highs))
+        some = number > 0
+        values = total[some] / number[some]
+        found.append(Curve(group, len(members), xs[some].astype(np.int64), xs[some], values, lows[some], highs[some]))
+    return found
+
+
+def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading) -> list[Curve]:
+    """The lines over the wanted x; within a window, read again so closely that they are as fine as the whole was."""
+    if reading.x == "metric" and reading.x_metric:
+        curves = _against(scope, runs, key, reading.x_metric, _FINE)
+        return [_cut(curve, reading.window) for curve in curves] if reading.window else curves
+    if reading.window is None:
+        return [_curve(one) for one in series(scope, runs, [key], x=reading.x)[key]]
+    low, high = reading.window
+    if reading.x == "step":
+        bounds = max(0, math.ceil(low)), max(0, math.floor(high))
+        return [_curve(one) for one in series(scope, runs, [key], min_step=bounds[0], max_step=bounds[1])[key]]
+    # The store cuts by step: a coarse reading tells which steps fall into the window.
+    coarse = [one for one in series(scope, runs, [key], x=reading.x)[key] if one.xs[-1] >= low and one.xs[0] <= high]
+    if not coarse:
+        return []
+    starts = [max(0, int(np.searchsorted(one.xs, low)) - 1) for one in coarse]
+    stops = [min(int(np.searchsorted(one.xs, high, "right")), len(one.xs) - 1) for one in coarse]
+    first = min(int(one.steps[at]) for one, at in zip(coarse, starts, strict=True))
+    last = max(int(one.steps[at]) for one, at in zip(coarse, stops, strict=True))
+    inside = {one.run_id for one in coarse}
+    samples = _FINE if len(inside) <= 10 else 2 * DEFAULT_SAMPLES
+    fine = series(
+        scope,
+        [run for run in runs if run.id in inside],
+        [key],
+        x=reading.x,
+        samples=samples,
+        min_step=min(first, last),
+        max_step=max(first, last),
+    )[key]
+    return [_cut(_curve(one), reading.window) for one in fine]
+
+
+def _against(scope: Scope, runs: Sequence[RunView], key: str, x_metric: str, samples: int) -> list[Curve]:
+    """One metric over another: where both have a point at a step, and between points of the other in a straight line."""
+    found = series(scope, runs, [key, x_metric], samples=samples)
+    others = {one.run_id: one for one in found[x_metric]}
+    curves = []
+    for one in found[key] if key != x_metric else found[x_metric]:
+        other = others.get(one.run_id)
+        if other is None:
+            continue
+        inside = (one.steps >= other.steps[0]) & (one.steps <= other.steps[-1])
+        xs = np.interp(one.steps[inside], other.steps, other.values)
+        order = np.argsort(xs, kind="stable")
+        steps, values = one.steps[inside][order], one.values[inside][order]
+        lows, highs = one.lows[inside][order], one.highs[inside][order]
+        if len(values):
+            curves.append(Curve(one.run_id, one.count, steps, xs[order], values, lows, highs))
+    return curves
+
+
+def _curve(one: points.Series) -> Curve:
+    return Curve(one.run_id, one.count, one.steps, one.xs, one.values, one.lows, one.highs)
+
+
+def _cut(curve: Curve, window: tuple[float, float]) -> Curve:
+    inside = (curve.xs >= window[0]) & (curve.xs <= window[1])
+    return replace(
+        curve,
+        steps=curve.steps[inside],
+        xs=curve.xs[inside],
+        values=curve.values[inside],
+        lows=curve.lows[inside],
+        highs=curve.highs[inside],
+    )
+
+
+def _holes(runs: Sequence[RunView], key: str, reading: Reading, groups: Mapping[str, str] | None) -> tuple[Hole, ...]:
+    """The first and the last step at which a run logged a value that is not finite. Only steps are known of them."""
+    if reading.x != "step" or groups is not None:
+        return ()
+    found = []
+    for run in runs:
+        metric = run.latest.get(key)
+        if metric is None or not metric.nonfinite:
+            continue
+        ends = dict.fromkeys(step for step in (metric.nonfinite_first, metric.nonfinite_last) if step is not None)
+        found += [Hole(run.id, float(step), metric.nonfinite) for step in ends]
+    return tuple(found)
 
 
 def series(

@@ -25,8 +25,20 @@ ROOMS = [
     {"points", "blobstore"},
     {"access"},
     {"audit", "invitations", "keys", "logins", "mail", "members", "passwords", "people", "throttle"},
-    {"projects", "runs", "experiments", "artifacts", "blobs", "files", "charts", "deletion", "schema", "snapshots"},
-    {"web"},
+    {
+        "projects",
+        "runs",
+        "experiments",
+        "artifacts",
+        "blobs",
+        "files",
+        "charts",
+        "code",
+        "deletion",
+        "schema",
+        "snapshots",
+    },
+    {"web", "downloads"},
     {"api", "ui", "cli"},
 ]
 FLASK_FREE = set().union(*ROOMS[:9]) - {"db"}

@@ -6,8 +6,9 @@ from flask import Response, g, request
 
 from arwx import blobs, db, files, ids, projects, trees, web
 from arwx.api import answers, body, bp, query, shapes
-from arwx.api.blobs import attachment, received
+from arwx.api.blobs import received
 from arwx.api.operation import ANYTHING, BINARY, operation
+from arwx.downloads import attachment
 from arwx.errors import NotFound, invalid
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flask import Response, abort, current_app, render_template, send_file
 
-from arwx import db, schema, web
-from arwx.api import answers, blobs, public, shapes
+from arwx import db, downloads, schema, web
+from arwx.api import answers, public, shapes
 from arwx.api.operation import HTML, PUBLIC, ZIP, operation
 
 _WHEELS = Path(__file__).parents[2] / "dist"
@@ -47,7 +47,7 @@ def ready() -> Response:
     """The database answers and has the schema of this version, the blob store works; 503 says what is missing."""
     with db.current().reading() as session:
         trouble = schema.trouble(session)
-    trouble = trouble or blobs.store().trouble()
+    trouble = trouble or downloads.store().trouble()
     return shapes.answer(
         {"status": "not ready", "reason": trouble} if trouble else {"status": "ready"}, 503 if trouble else 200
     )

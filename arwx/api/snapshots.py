@@ -4,8 +4,8 @@ import shlex
 
 from flask import Response, g, render_template
 
-from arwx import experiments, snapshots, web
-from arwx.api import answers, blobs, body, bp, shapes
+from arwx import downloads, experiments, snapshots, web
+from arwx.api import answers, body, bp, shapes
 from arwx.api.operation import TEXT, operation
 
 
@@ -32,7 +32,7 @@ def get_tree(experiment_id: str) -> Response:
 def get_tree_diff(experiment_id: str, other_id: str) -> Response:
     """What leads from the code of one experiment to that of another, file by file."""
     before, after = g.scope.experiment(experiment_id), g.scope.experiment(other_id)
-    return web.conditional(shapes.answer(snapshots.diff(g.scope, blobs.store(), before, after)))
+    return web.conditional(shapes.answer(snapshots.diff(g.scope, downloads.store(), before, after)))
 
 
 @bp.get("/experiments/<experiment_id>/reproduce")

@@ -28,7 +28,10 @@ _TEXT = [f" {i}" for i in range(_REACH + 1)] + [str(i) for i in range(-_REACH, 0
 
 
 class Series(Protocol):
-    """What is drawn of one run. All arrays are equally long; lows and highs bound each value's bucket."""
+    """What is drawn of one run. All arrays are equally long; lows and highs bound each value's bucket.
+
+    `raw` is what was smoothed into `values`; it stays in the picture, faint.
+    """
 
     @property
     def run_id(self) -> str: ...
@@ -40,6 +43,8 @@ class Series(Protocol):
     def lows(self) -> Floats: ...
     @property
     def highs(self) -> Floats: ...
+    @property
+    def raw(self) -> Floats | None: ...
 
 
 class Chart(Protocol):
@@ -66,6 +71,24 @@ DEFAULT_SIZE = Size()
 
 
 @dataclass(frozen=True, slots=True)
+class Axes:
+    """How data is laid on the paper: `window` fixes x, `low` and `high` an end of y; None follows the data.
+
+    `is_clipped` leaves the extremes outside: y then spans the middle nine tenths of the values.
+    """
+
+    is_log: bool = False
+    is_log_x: bool = False
+    window: tuple[float, float] | None = None
+    low: float | None = None
+    high: float | None = None
+    is_clipped: bool = False
+
+
+DEFAULT_AXES = Axes()
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """A tick: `at` is pixels from the top for y and percent of the width for x."""
 
@@ -89,6 +112,16 @@ class Line:
     path: str
     band: str
     dots: tuple[Dot, ...]
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Where a run logged a value that is not finite: x in percent of the width."""
+
+    run_id: str
+    x: float
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +153,9 @@ class Drawing:
     y_low: float
     y_high: float
     left_out: int
+    outside: int = 0
+    holes: tuple[Hole, ...] = ()
+    is_log_x: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -150,11 +186,14 @@ class _Scale:
         return float(self(np.array([value]))[0]) / self.length
 
 
-def draw(chart: Chart, size: Size = DEFAULT_SIZE, *, is_log: bool = False) -> Drawing:
+def draw(
+    chart: Chart, size: Size = DEFAULT_SIZE, axes: Axes = DEFAULT_AXES, holes: Sequence[tuple[str, float, str]] = ()
+) -> Drawing:
     """Lay out a chart. Deterministic: the same chart gives the same text.
 
-    A value that is not finite is a gap in its line; on a logarithmic y axis so are values ≤ 0, and `left_out`
-    says how many. A point without neighbours is a dot. Paths are whole numbers, relative, in a box that is
+    A value that is not finite is a gap in its line; on a logarithmic axis so are values ≤ 0, and `left_out`
+    says how many; `outside` counts those beyond the ends of y. A point without neighbours is a dot. `holes` are
+    places (run, x, words) that are marked at the foot. Paths are whole numbers, relative, in a box that is
     stretched over the plotting area, so that one path serves every width.
     """
     x_unit, y_unit = (1, 4) if len(chart.series) > _MANY else (2, 10)
@@ -163,46 +202,81 @@ def draw(chart: Chart, size: Size = DEFAULT_SIZE, *, is_log: bool = False) -> Dr
     left_out = 0
     for series in chart.series:
         keep = np.isfinite(series.values) & np.isfinite(series.xs)
-        if is_log:
-            positive = series.values > 0
-            left_out += int(np.count_nonzero(keep & ~positive))
-            keep &= positive
+        if axes.window:
+            keep &= (series.xs >= axes.window[0]) & (series.xs <= axes.window[1])
+        positive = np.ones(len(keep), bool)
+        if axes.is_log:
+            positive &= series.values > 0
+        if axes.is_log_x:
+            positive &= series.xs > 0
+        left_out += int(np.count_nonzero(keep & ~positive))
+        keep &= positive
         if keep.any():
             drawn.append((series, keep))
     if not drawn:
         return Drawing(size, _box(size, x_unit, y_unit), "", (), (), (), (), 0.0, 0.0, 0.0, 0.0, left_out)
 
-    x_low, x_high = _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
-    y_low, y_high = _roomy(*_bounds([_reach(s, keep, is_log=is_log) for s, keep in drawn]), is_log=is_log)
-    x = _Scale(x_low, x_high, size.width * x_unit)
-    y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=is_log)
+    x_low, x_high = axes.window or _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
+    if axes.is_log_x and x_low <= 0:
+        x_low = min(float(s.xs[keep].min()) for s, keep in drawn)
+    y_low, y_high = _heights(drawn, axes)
+    x = _Scale(x_low, x_high, size.width * x_unit, is_log=axes.is_log_x)
+    y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=axes.is_log)
     is_sparse = all(np.count_nonzero(keep) <= _DOTS_AT_MOST for _, keep in drawn)
     lines = tuple(
         _line(s, keep, x, y, y_unit, has_band=len(drawn) <= _MANY, has_dots=is_sparse and len(drawn) <= _MANY)
         for s, keep in drawn
     )
-    y_ticks = ticks.log(y_low, y_high) if is_log else ticks.linear(y_low, y_high)
+    y_ticks = ticks.log(y_low, y_high) if axes.is_log else ticks.linear(y_low, y_high)
     return Drawing(
         size=size,
         box=_box(size, x_unit, y_unit),
         band=_around(drawn, x, y, y_unit) if len(drawn) > _MANY else "",
         lines=lines,
         ends=_ends(drawn, x, y, size),
-        x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x_low, x_high)),
+        x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x)),
         y_ticks=tuple(Mark(round(y.share(t.value) * size.height, 1), t.label) for t in y_ticks),
         x_low=x_low,
         x_high=x_high,
         y_low=y_low,
         y_high=y_high,
         left_out=left_out,
+        outside=sum(int(np.count_nonzero(keep & ((s.values < y_low) | (s.values > y_high)))) for s, keep in drawn),
+        holes=tuple(
+            Hole(run_id, round(x.share(at) * 100, 2), words) for run_id, at, words in holes if x_low <= at <= x_high
+        ),
+        is_log_x=axes.is_log_x,
     )
+
+
+def _heights(drawn: list[tuple[Series, Bools]], axes: Axes) -> tuple[float, float]:
+    """The ends of y: as asked for, else with a little air around what is drawn."""
+    if axes.is_clipped:
+        values = np.concatenate([s.values[keep] for s, keep in drawn])
+        found = float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
+    else:
+        found = _bounds([_reach(s, keep, is_log=axes.is_log) for s, keep in drawn])
+    low, high = _roomy(*found, is_log=axes.is_log)
+    if axes.low is not None and (axes.low > 0 or not axes.is_log):
+        low = axes.low
+    if axes.high is not None and (axes.high > 0 or not axes.is_log):
+        high = axes.high
+    if low < high:
+        return low, high
+    # One end was asked for beyond all data: the other one gives way.
+    return (low, low + abs(low) or 1.0) if axes.high is None else (high - (abs(high) or 1.0), high)
 
 
 def _box(size: Size, x_unit: int, y_unit: int) -> str:
     return f"0 0 {size.width * x_unit} {size.height * y_unit}"
 
 
-def _x_ticks(kind: str, low: float, high: float) -> list[ticks.Tick]:
+def _x_ticks(kind: str, x: _Scale) -> list[ticks.Tick]:
+    low, high = x.low, x.high
+    if x.is_log:
+        return ticks.log(low, high)
+    if kind == "metric":
+        return ticks.linear(low, high)
     if kind == "time":
         return ticks.moments(low, high)
     return ticks.relative(low, high) if kind == "relative" else ticks.whole(low, high)
@@ -247,7 +321,10 @@ def _line(series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, *, has
     if has_band:
         lows, highs = _reach(series, keep, is_log=y.is_log)
         band = _band(columns, y(lows), y(highs), y_unit)
-    return Line(series.run_id, "".join(path), band, tuple(dots))
+    raw = ""
+    if series.raw is not None and has_band and len(kept) > 1:
+        raw = _path(columns, np.rint(y(series.raw[kept])).astype(np.int64))
+    return Line(series.run_id, "".join(path), band, tuple(dots), raw)
 
 
 def _dot(x_share: float, y_px: float) -> Dot:

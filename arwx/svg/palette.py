@@ -10,6 +10,11 @@ from hashlib import blake2b
 
 HUES = 10
 DASHES = 4
+# The hues of the light theme, for pictures that leave the page. The stylesheet has them, and those of the dark one.
+LIGHT = (
+    *("#3744be", "#b95400", "#46805f", "#9576e7", "#c5850c"),
+    *("#700b3c", "#02a3a6", "#7c4437", "#004168", "#7c5794"),
+)
 
 
 def hue(run_id: str) -> int:

@@ -56,6 +56,7 @@ def init_app(app: Flask) -> None:
         artifacts,
         audit,
         charts,
+        compare,
         experiments,
         filters,
         find,

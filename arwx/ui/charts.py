@@ -1,23 +1,34 @@
-"""Charts: which ones a page holds, one fragment for each, and the exact values behind a drawing."""
+"""Charts: which ones a page holds, one fragment for each, and what can be taken along of them."""
 
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from flask import Response, g, make_response, render_template, request, url_for
 
-from arwx import charts, runs, web
+from arwx import charts, db, points, runs, web
+from arwx.charts import SYSTEM, Chart, Curve, Reading
 from arwx.errors import NotFound
 from arwx.models import Project
+from arwx.patterns import Fault, Pattern
 from arwx.runs import RunView
 from arwx.svg import line, palette, ticks
-from arwx.ui import bp, is_fragment, view
-from arwx.ui.view import View
+from arwx.ui import bp, frame, is_fragment, listing, view
+from arwx.ui.listing import MOST_IN_MEANS, Group, Listing
+from arwx.ui.view import OF_CHART, OF_RUNS, View
 
 # What a page draws by itself, so that it says something without script; the rest comes as it is scrolled to.
 _SERIES_IN_PAGE = 60
 _FIGURES_IN_PAGE = 6
 _NAMED_AT_MOST = 6
+_MOST_CHOSEN = 100
+_HEIGHTS = {"s": 112, "m": 176, "l": 296}
+_LARGE = line.Size(1280, 420)
+# Parts of one name that belong beside each other: `train/loss` and `val/loss`.
+_TWINS = ("train", "training", "val", "valid", "validation", "eval", "test", "dev")
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class Figure:
     """One drawn chart with the words around it."""
 
     key: str
-    chart: charts.Chart
+    chart: Chart
     drawing: line.Drawing
     summary: str
     nonfinite: int
@@ -37,14 +48,19 @@ class Slot:
 
     key: str
     source: str
-    values: str
     figure: Figure | None
+    is_pinned: bool = False
+
+    def other(self, endpoint: str) -> str:
+        """The same chart in another form: `values`, `chart.csv`, `chart.svg`."""
+        return self.source.replace("/chart?", f"/{endpoint}?", 1)
 
 
 @dataclass(frozen=True)
 class Section:
     """Charts whose metrics share the part before the first `/`."""
 
+    name: str
     title: str
     slots: list[Slot]
     is_open: bool
@@ -52,47 +68,87 @@ class Section:
 
 @dataclass(frozen=True)
 class Shown:
-    """Which runs a page draws, and how: `run` is set on the page of a single one."""
+    """Which runs a page draws, and how. `run` is set on the page of a single one, `chosen` where runs were named."""
 
     project: str
     runs: list[RunView]
-    looks: dict[str, str]
+    looks: Mapping[str, str]
     view: View
     run: str | None = None
+    chosen: tuple[str, ...] = ()
+    groups: Mapping[str, str] | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
-    def address(self, endpoint: str, key: str) -> str:
-        args: dict[str, Any] = {n: v for n, v in self.view.args.items() if n in {"x", "y", "hide", "cursor"}}
-        return url_for(endpoint, name=self.project, key=key, run=self.run, **args)
+    def address(self, key: str) -> str:
+        """Where the chart of this metric comes from. Runs that the database cannot find alone are named."""
+        wanted = OF_CHART if self.run or self.chosen else (*OF_CHART, *OF_RUNS)
+        args: dict[str, Any] = {n: v for n, v in self.over(key).args.items() if n in wanted}
+        if self.chosen:
+            args |= {n: v for n, v in self.view.args.items() if n in {"hide", "only"}}
+        chosen = ",".join(self.chosen) or None
+        return url_for("ui.chart", name=self.project, key=key, run=self.run, runs=chosen, **args)
 
-    @property
-    def names(self) -> dict[str, str]:
-        return {run.id: run.name for run in self.runs}
+    def over(self, key: str) -> View:
+        """The view as it holds for one metric: `system/*` has steps of its own, which mean nothing to anybody."""
+        return self.view.but(x="relative") if key.startswith(SYSTEM) and self.view.x == "step" else self.view
 
 
 @bp.get("/p/<name>/chart")
 def chart(name: str) -> Response:
-    """One chart as a fragment; 304 when nothing in it changed."""
-    shown, key = _asked(name)
-    page = render_template("charts/_chart.html", slot=slot(shown, key, is_drawn=True), shown=shown)
-    return web.conditional(make_response(page))
+    """One chart as a fragment (304 when nothing in it changed), or large on a page of its own."""
+    project, shown, key = _asked(name)
+    if is_fragment():
+        slot = _slot(shown, key, is_drawn=True)
+        answer = make_response(render_template("charts/_chart.html", slot=slot, shown=shown))
+    else:
+        figure = _figure(shown, key, _LARGE)
+        slot = Slot(key, shown.address(key), figure)
+        needs = {"head": frame.head(project), "slot": slot, "figure": figure, "shown": shown}
+        metrics = charts.keys(shown.runs)
+        answer = make_response(render_template("charts/page.html", metrics=metrics, view=shown.view, **needs))
+    answer.vary.add("HX-Request")
+    return web.conditional(answer)
 
 
 @bp.get("/p/<name>/values")
 def values(name: str) -> Response:
     """The points of one chart as JSON, for the crosshair: exact, where the drawing is rounded to pixels."""
-    shown, key = _asked(name)
-    found = charts.chart(g.scope, shown.runs, key, x=shown.view.x)
+    _, shown, key = _asked(name)
+    found = _chart(shown, key)
     series = [
         {
             "run": one.run_id,
             "name": shown.names[one.run_id],
             "look": shown.looks[one.run_id],
             "xs": one.xs.tolist(),
-            "ys": one.values.tolist(),
+            "ys": (one.values if one.raw is None else one.raw).tolist(),
+            **({} if one.raw is None else {"smooth": one.values.tolist()}),
+            **({"n": one.count} if shown.groups is not None else {}),
+            **({"steps": one.steps.tolist()} if found.x != "step" and shown.groups is None else {}),
         }
         for one in found.series
     ]
-    answer = Response(msgspec.json.encode({"x": found.x, "series": series}), mimetype="application/json")
+    of = {"x": found.x, "metric": shown.over(key).x_metric, "series": series}
+    return web.conditional(Response(msgspec.json.encode(of), mimetype="application/json"))
+
+
+@bp.get("/p/<name>/chart.csv")
+def chart_csv(name: str) -> Response:
+    """Every stored point of one metric of the runs of a chart, one a line."""
+    _, shown, key = _asked(name)
+    answer = Response(_lines(db.current(), g.scope.org_id, shown.runs, key), mimetype="text/csv")
+    answer.headers["Content-Disposition"] = f'attachment; filename="{_filename(key)}.csv"'
+    return answer
+
+
+@bp.get("/p/<name>/chart.svg")
+def chart_svg(name: str) -> Response:
+    """The chart as a picture that stands alone, with its legend."""
+    _, shown, key = _asked(name)
+    figure = _figure(shown, key, line.Size(640, 260))
+    text = render_template("charts/copy.svg", figure=figure, shown=shown, hues=palette.LIGHT)
+    answer = Response(text, mimetype="image/svg+xml")
+    answer.headers["Content-Disposition"] = f'inline; filename="{_filename(key)}.svg"'
     return web.conditional(answer)
 
 
@@ -104,76 +160,188 @@ def run_of(project: Project, run_id: str) -> RunView:
     return runs.views(g.scope, project.name, [row])[0]
 
 
-def sections(shown: Shown, objective: str | None) -> list[Section]:
-    """The charts of a page: the objective and metrics without a prefix, prefixes by name, System last and closed."""
-    wanted = shown.view.metrics.lower()
+def shown_of(project: Project, choice: View, listed: Listing) -> Shown:
+    """What the charts beside a table draw: its runs but the hidden ones, or one mean for each of its groups."""
+    if listed.groups is not None:
+        return _shown_groups(project, choice, listed.groups)
+    is_plain = listing.wanted(choice).is_plain if listed.fault is None else True
+    return Shown(
+        project=project.name,
+        runs=[run for run in listed.runs if choice.shows(run.id)],
+        looks=palette.looks(run.id for run in listed.runs),
+        view=choice,
+        chosen=() if is_plain else tuple(run.id for run in listed.runs),
+        names={run.id: run.name for run in listed.runs},
+    )
+
+
+def shown_runs(project: Project, choice: View, found: list[RunView], run: str | None = None) -> Shown:
+    """What charts of named runs draw: one run, or some that are compared."""
+    return Shown(
+        project=project.name,
+        runs=[one for one in found if choice.shows(one.id)],
+        looks=palette.looks(one.id for one in found),
+        view=choice,
+        run=run,
+        chosen=() if run else tuple(one.id for one in found),
+        names={one.id: one.name for one in found},
+    )
+
+
+def sections(shown: Shown, objective: str | None) -> tuple[list[Section], str]:
+    """The charts of a page in their sections, and what is wrong with the search for metrics, if anything.
+
+    Pinned ones come first, then the objective and metrics without a prefix, then prefixes by name, System last.
+    """
+    try:
+        pattern = Pattern(shown.view.metrics)
+    except Fault as fault:
+        return [], str(fault)
     grouped: dict[str, list[str]] = {}
-    for key in charts.keys(shown.runs, objective):
-        if wanted not in key.lower():
-            continue
-        grouped.setdefault(_title(key, objective), []).append(key)
-    order = sorted(grouped, key=lambda title: (title != "", title == "System", title))
-    at_once = max(1, min(_FIGURES_IN_PAGE, _SERIES_IN_PAGE // max(1, len(shown.runs))))
-    if is_fragment():
-        at_once = 0  # a page that asks for itself again has its charts, and they look after themselves
+    keys = [key for key in charts.keys(shown.runs, objective) if pattern.search(key)]
+    prefixes = {key.partition("/")[0] for key in keys if "/" in key}
+    for key in keys:
+        name = "pinned" if key in shown.view.pins else _section(key, objective, prefixes)
+        grouped.setdefault(name, []).append(key)
+    order = sorted(grouped, key=lambda name: (name != "pinned", name != "", name == "system", name))
+    at_once = 0 if is_fragment() else max(1, min(_FIGURES_IN_PAGE, _SERIES_IN_PAGE // max(1, len(shown.looks))))
     found = []
-    for title in order:
-        is_open = title != "System" or len(order) == 1
+    for name in order:
+        is_closed = name == "system" and len(order) > 1
+        is_open = name in shown.view.opened if is_closed else name not in shown.view.closed
+        if name == "pinned":
+            grouped[name].sort(key=shown.view.pins.index)
+        elif "·" in name:
+            grouped[name].sort(key=_beside_its_twin)
         slots = []
-        for key in grouped[title]:
+        for key in grouped[name]:
             is_drawn = (at_once > 0 and is_open) or (shown.view.is_complete and not is_fragment())
             at_once -= is_drawn
-            slots.append(slot(shown, key, is_drawn=is_drawn))
-        found.append(Section(title, slots, is_open))
-    return found
+            slots.append(_slot(shown, key, is_drawn=is_drawn))
+        found.append(Section(name or "main", _TITLES.get(name, name), slots, is_open))
+    return found, ""
 
 
-def slot(shown: Shown, key: str, *, is_drawn: bool) -> Slot:
-    """The place of one chart, with its drawing when asked for."""
-    figure = _figure(shown, key) if is_drawn else None
-    return Slot(key, shown.address("ui.chart", key), shown.address("ui.values", key), figure)
+_TITLES = {"": "", "pinned": "Pinned", "system": "System"}
 
 
-def _asked(name: str) -> tuple[Shown, str]:
+def _asked(name: str) -> tuple[Project, Shown, str]:
     """The runs and the metric that the address of a fragment names."""
     project = g.scope.project(name)
-    choice = view.read(request.args)
-    key, run_id = request.args.get("key", ""), request.args.get("run")
-    found = [run_of(project, run_id)] if run_id else runs.page(g.scope, project, cursor=choice.cursor).items
-    if not any(key in run.latest for run in found):
+    choice = view.read(request.args, carry=("key", "run", "runs"))
+    key, run_id, named = request.args.get("key", ""), request.args.get("run"), request.args.get("runs")
+    if run_id:
+        shown = shown_runs(project, choice, [run_of(project, run_id)], run_id)
+    elif named:
+        shown = shown_runs(project, choice, runs.some(g.scope, project, named.split(",")[:_MOST_CHOSEN]))
+    else:
+        shown = shown_of(project, choice, listing.of(project, choice))
+    if shown.runs and not any(key in run.latest for run in shown.runs):
         raise NotFound("No run of this page has such a metric.")
-    looks = palette.looks(run.id for run in found)
-    return Shown(project.name, [run for run in found if run.id not in choice.hidden], looks, choice, run_id), key
+    return project, shown, key
 
 
-def _figure(shown: Shown, key: str) -> Figure:
-    found = charts.chart(g.scope, shown.runs, key, x=shown.view.x)
-    drawing = line.draw(found, is_log=shown.view.is_log)
+def _shown_groups(project: Project, choice: View, groups: list[Group]) -> Shown:
+    drawn = [group for group in groups if choice.shows(group.id)]
+    of = {run.id: group.id for group in drawn for run in group.runs}
+    newest = sorted((run for group in drawn for run in group.runs), key=lambda run: run.created_at, reverse=True)
+    return Shown(
+        project=project.name,
+        runs=newest[:MOST_IN_MEANS],
+        looks=palette.looks(group.id for group in groups),
+        view=choice,
+        groups=of,
+        names={group.id: group.name for group in groups},
+    )
+
+
+def _slot(shown: Shown, key: str, *, is_drawn: bool) -> Slot:
+    size = line.Size(height=_HEIGHTS[shown.view.size])
+    figure = _figure(shown, key, size) if is_drawn else None
+    return Slot(key, shown.address(key), figure, key in shown.view.pins)
+
+
+def _chart(shown: Shown, key: str) -> Chart:
+    choice = shown.over(key)
+    reading = Reading(choice.x_kind, choice.x_metric, choice.zoom, choice.smooth)
+    return charts.chart(g.scope, shown.runs, key, reading, shown.groups)
+
+
+def _figure(shown: Shown, key: str, size: line.Size) -> Figure:
+    found = _chart(shown, key)
+    choice = shown.over(key)
+    axes = line.Axes(
+        is_log=choice.is_log,
+        is_log_x=choice.xs == "log" and found.x != "time",
+        window=choice.zoom,
+        low=choice.y_low,
+        high=choice.y_high,
+        is_clipped=choice.is_clipped,
+    )
+    holes = [(hole.run_id, hole.x, _hole_words(hole, shown)) for hole in found.holes]
+    drawing = line.draw(found, size, axes, holes)
     nonfinite = sum(run.latest[key].nonfinite for run in shown.runs if key in run.latest)
-    return Figure(key, found, drawing, _summary(found, shown.names), nonfinite)
+    return Figure(key, found, drawing, _summary(found, shown), nonfinite)
 
 
-def _title(key: str, objective: str | None) -> str:
+def _hole_words(hole: charts.Hole, shown: Shown) -> str:
+    values = _plural(hole.count, "value")
+    return f"{shown.names[hole.run_id]}: step {int(hole.x):,}, one of {values} that were not finite"
+
+
+def _section(key: str, objective: str | None, prefixes: set[str]) -> str:
     if key == objective:
         return ""
     prefix, slash, _ = key.partition("/")
-    return "" if not slash else "System" if prefix == "system" else prefix
+    twins = [twin for twin in _TWINS if twin in prefixes]
+    if prefix in twins and len(twins) > 1:
+        return " · ".join(twins)
+    return prefix if slash else ""
 
 
-def _summary(found: charts.Chart, names: dict[str, str]) -> str:
+def _beside_its_twin(key: str) -> tuple[str, int]:
+    prefix, _, rest = key.partition("/")
+    return rest, _TWINS.index(prefix)
+
+
+def _summary(found: Chart, shown: Shown) -> str:
     """The chart in words, for those who do not see it."""
-    axis = {"step": "step", "time": "time", "relative": "time since the start"}[found.x]
-    said = [f"{found.key} over {axis}, {_plural(len(found.series), 'run')}."]
-    for series in found.series[:_NAMED_AT_MOST]:
-        if len(series.values):
-            ends = (series.values[-1], series.lows.min(), series.highs.max())
-            last, low, high = (ticks.significant(float(value)) for value in ends)
-            points = _plural(series.count, "point")
-            said.append(f"{names[series.run_id]}: last {last}, lowest {low}, highest {high}, {points}.")
+    over = {"step": "step", "time": "time", "relative": "time since the start"}
+    axis = over.get(found.x) or shown.over(found.key).x_metric
+    noun = "run" if shown.groups is None else "group"
+    said = [f"{found.key} over {axis}, {_plural(len(found.series), noun)}."]
+    said += [_in_words(curve, shown) for curve in found.series[:_NAMED_AT_MOST] if len(curve.values)]
     if len(found.series) > _NAMED_AT_MOST:
         said.append(f"And {len(found.series) - _NAMED_AT_MOST} more.")
     return " ".join(said)
 
 
+def _in_words(curve: Curve, shown: Shown) -> str:
+    ends = (curve.values[-1], curve.lows.min(), curve.highs.max())
+    last, low, high = (ticks.significant(float(value)) for value in ends)
+    counted = _plural(curve.count, "point" if shown.groups is None else "run")
+    return f"{shown.names[curve.run_id]}: last {last}, lowest {low}, highest {high}, {counted}."
+
+
 def _plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _lines(database: db.Database, org_id: int, listed: list[RunView], key: str) -> Iterator[str]:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["run_id", "run", "step", "ts", "writer_id", "value"])
+    for run in listed:
+        name = f"'{run.name}" if run.name.startswith(("=", "+", "-", "@", "\t", "\r")) else run.name
+        for part in points.export(database, points.RunKey(org_id, run.id), keys=[key]):
+            writer.writerows(
+                [run.id, name, one.step, repr(one.ts), one.writer_id, repr(one.metrics[key])] for one in part
+            )
+            yield out.getvalue()
+            out.seek(0)
+            out.truncate()
+    yield out.getvalue()
+
+
+def _filename(key: str) -> str:
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "-" for sign in key)[:80]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from arwx import clock, criteria, people, web
 from arwx.runs import RunView
 from arwx.svg import ticks
+from arwx.ui import highlight
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 _WEEK_S = 7 * 86_400
@@ -28,11 +30,29 @@ _SYSTEMS = (
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 )
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?\Z")
+_DASHES = {"1": "6 3", "2": "2 3", "3": "8 3 2 3"}
 
 
 def init_app(app: Flask) -> None:
     """Give the templates what they use; let browsers keep the static files whose address names their content."""
-    for said in (count, number, ago, moment, duration, plain, slug, ran, program):
+    for said in (
+        count,
+        number,
+        ago,
+        moment,
+        duration,
+        plain,
+        slug,
+        ran,
+        twice,
+        as_axis,
+        quoted,
+        look,
+        size,
+        highlight.diff,
+        program,
+    ):
         app.add_template_filter(said)
     app.jinja_env.globals.update(
         asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"), organizations=organizations
@@ -134,3 +154,36 @@ def program(agent: str) -> str:
     browser = next((name for sign, name in _BROWSERS if sign in agent), agent.split("/")[0][:32] or "Unknown program")
     system = next((name for sign, name in _SYSTEMS if sign in agent), "")
     return f"{browser} on {system}" if system else browser
+
+
+def size(number_of_bytes: int) -> str:
+    """A number of bytes as people say it: `412 B`, `3.2 MiB`."""
+    value = float(number_of_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{ticks.significant(value, 3)} {unit}"
+
+
+def twice(value: str) -> tuple[str, str]:
+    """A choice of a list that is called what it is."""
+    return value, value
+
+
+def as_axis(key: str) -> tuple[str, str]:
+    """A metric as a choice of the horizontal axis."""
+    return f"metric:{key}", key
+
+
+def quoted(value: str) -> str:
+    """A value as a filter has it: numbers and truths bare, everything else in quotes."""
+    if value in {"true", "false"} or _NUMBER.match(value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def look(classes: str) -> dict[str, Any]:
+    """The look of a run as a picture outside of the page needs it: the number of its hue, and its dash."""
+    hue, _, dash = classes.partition(" dash-")
+    return {"hue": int(hue.removeprefix("hue-")), "dash": _DASHES.get(dash)}

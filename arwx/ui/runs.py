@@ -1,31 +1,28 @@
 """The Runs lens of a project, the page of one run, and its receipt."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, g, make_response, render_template, request
 
-from arwx import charts, points, runs
-from arwx.models import Project
-from arwx.runs import RunView
-from arwx.svg import palette
-from arwx.ui import bp, frame, is_fragment, view
+from arwx import charts, points
+from arwx.runs import STATES, RunView
+from arwx.ui import bp, columns, frame, is_fragment, listing, view
 from arwx.ui import charts as figures
-
-_METRIC_COLUMNS = 3
-_CONFIG_COLUMNS = 5
+from arwx.ui.columns import Cell
+from arwx.ui.listing import Group
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of the run table: the latest value of a metric, or an entry of the config."""
+class Row:
+    """A line of the run table: a run, or a group of runs, whose id is then the group's."""
 
-    key: str
-    kind: str
-    is_numeric: bool = True
-    best: float | None = None
+    id: str
+    name: str
+    cells: list[Cell]
+    is_shown: bool
+    run: RunView | None = None
+    group: Group | None = None
 
 
 @bp.get("/p/<name>")
@@ -33,23 +30,24 @@ def project(name: str) -> Response:
     """The Runs lens: the table of runs, and a chart for every metric of those that are shown."""
     found = g.scope.project(name)
     choice = view.read(request.args)
-    page = runs.page(g.scope, found, cursor=choice.cursor)
-    shown = figures.Shown(
-        project=found.name,
-        runs=[run for run in page.items if run.id not in choice.hidden],
-        looks=palette.looks(run.id for run in page.items),
-        view=choice,
-    )
+    listed = listing.of(found, choice)
+    shown = figures.shown_of(found, choice, listed)
+    shape = columns.of(listed.runs, found, choice)
+    sections, metrics_fault = figures.sections(shown, found.objective_metric)
     return _page(
         "runs/_lens.html" if is_fragment() else "runs/page.html",
         head=frame.head(found),
-        runs=page.items,
-        next=page.next,
-        columns=_columns(page.items, found),
-        configs={run.id: flat(run.config) for run in page.items},
+        rows=_rows(listed, shape, choice),
+        listed=listed,
+        columns=shape,
+        choices=columns.choices(listed.runs, shape),
+        groupable=columns.groupable(listed.runs, choice),
+        states=STATES,
         shown=shown,
-        sections=figures.sections(shown, found.objective_metric),
-        is_live=any(run.is_live for run in page.items),
+        sections=sections,
+        metrics_fault=metrics_fault,
+        metrics=charts.keys(listed.runs),
+        is_live=any(run.is_live for run in listed.runs),
         view=choice,
     )
 
@@ -60,15 +58,18 @@ def run(name: str, run_id: str) -> Response:
     project = g.scope.project(name)
     found = figures.run_of(project, run_id)
     choice = view.read(request.args)
-    shown = figures.Shown(project.name, [found], palette.looks([found.id]), choice, run=found.id)
+    shown = figures.shown_runs(project, choice, [found], found.id)
+    sections, metrics_fault = figures.sections(shown, project.objective_metric)
     return _page(
         "runs/_run.html" if is_fragment() else "runs/run.html",
         head=frame.head(project),
         run=found,
-        config=flat(found.config),
-        summary=flat(found.summary),
+        config=columns.flat(found.config),
+        summary=columns.flat(found.summary),
         shown=shown,
-        sections=figures.sections(shown, project.objective_metric),
+        sections=sections,
+        metrics_fault=metrics_fault,
+        metrics=charts.keys([found]),
         is_live=found.is_live,
         view=choice,
     )
@@ -88,40 +89,13 @@ def receipt(name: str, run_id: str) -> Response:
     )
 
 
-def flat(tree: dict[str, Any], stem: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted names: `{"opt": {"lr": 1}}` is `{"opt.lr": 1}`."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            found |= flat(value, f"{stem}{name}.")
-        else:
-            found[f"{stem}{name}"] = value
-    return found
-
-
-def _columns(listed: Sequence[RunView], project: Project) -> list[Column]:
-    """The objective and a few metrics more, then the config entries in which the runs differ."""
-    objective = project.objective_metric
-    metrics = charts.keys(listed, objective, with_system=False)
-    # Metrics without a prefix are what people look at first.
-    metrics = sorted(metrics, key=lambda key: (key != objective, "/" in key))[:_METRIC_COLUMNS]
-    found = [Column(key, "metric", best=_best(listed, key, project)) for key in metrics]
-    configs = [flat(run.config) for run in listed]
-    names = dict.fromkeys(name for config in configs for name in config)
-    for name in names:
-        values = [config.get(name) for config in configs]
-        if len({repr(value) for value in values}) > 1 or len(listed) == 1:
-            is_numeric = all(value is None or isinstance(value, int | float) for value in values)
-            found.append(Column(name, "config", is_numeric=is_numeric))
-    return found[: len(metrics) + _CONFIG_COLUMNS]
-
-
-def _best(listed: Sequence[RunView], key: str, project: Project) -> float | None:
-    """The best latest value of the objective, to be marked where there are several to choose from."""
-    latest = [run.latest[key].value for run in listed if key in run.latest and math.isfinite(run.latest[key].value)]
-    if key != project.objective_metric or len(latest) < 2:
-        return None
-    return min(latest) if project.lower_is_better else max(latest)
+def _rows(listed: listing.Listing, shape: list[columns.Column], choice: view.View) -> list[Row]:
+    if listed.groups is not None:
+        return [
+            Row(group.id, group.name, columns.group_cells(shape, group), choice.shows(group.id), group=group)
+            for group in listed.groups
+        ]
+    return [Row(run.id, run.name, columns.cells(shape, run), choice.shows(run.id), run=run) for run in listed.runs]
 
 
 def _page(template: str, **needs: Any) -> Response:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from arwx.svg import line
-from arwx.svg.line import Floats, Size
+from arwx.svg.line import Axes, Floats, Size
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAN = math.nan
@@ -26,6 +26,7 @@ class Series:
     values: Floats
     lows: Floats
     highs: Floats
+    raw: Floats | None = None
 
 
 @dataclass
@@ -121,12 +122,12 @@ def test_a_value_that_is_not_finite_breaks_the_line() -> None:
 
 
 def test_values_that_a_log_axis_cannot_show_are_counted() -> None:
-    drawing = line.draw(Chart([series([0, -1, 1, 10, 100])]), is_log=True)
+    drawing = line.draw(Chart([series([0, -1, 1, 10, 100])]), axes=Axes(is_log=True))
     assert drawing.left_out == 2
     assert [len(piece) for piece in walk(drawing.lines[0].path)] == [3]
     tops = [tick.at for tick in drawing.y_ticks if tick.label in {"1", "10", "100"}]
     assert tops[0] - tops[1] == pytest.approx(tops[1] - tops[2], abs=0.2)
-    nothing = line.draw(Chart([series([0, -1])]), is_log=True)
+    nothing = line.draw(Chart([series([0, -1])]), axes=Axes(is_log=True))
     assert nothing.is_empty
     assert nothing.left_out == 2
 
@@ -206,7 +207,7 @@ def test_fifty_runs_are_compact_and_quick() -> None:
 )
 def test_pictures_stay_as_they_were_looked_at(name: str, chart: Chart, is_log: bool) -> None:
     """With ARWX_ACCEPT=1 the pictures are written anew: look at the difference before it is kept."""
-    drawing = line.draw(chart, Size(400, 120), is_log=is_log)
+    drawing = line.draw(chart, Size(400, 120), Axes(is_log=is_log))
     said = [f"box {drawing.box}", f"y {drawing.y_low:.6g} … {drawing.y_high:.6g}", f"band {drawing.band}"]
     said += [f"x tick {tick.at} {tick.label}" for tick in drawing.x_ticks]
     said += [f"y tick {tick.at} {tick.label}" for tick in drawing.y_ticks]

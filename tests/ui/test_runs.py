@@ -60,13 +60,13 @@ def test_the_lens_shows_runs_and_a_drawn_chart_without_script(ada_at_home: Visit
     assert re.search(rf'<path class="line hue-\d" data-run="{run_id}" d="M [\d l-]+"', charts[0])
     assert "<title" in charts[0]
     assert "loss over step, 1 run. baseline: last 0.1, lowest 0.1, highest 2, 20 points." in charts[0]
-    assert 'hx-trigger="intersect once"' in page[page.index("section-system") :]
+    assert 'hx-trigger="intersect once"' in page[page.index('data-section="system"') :]
 
 
 def test_the_objective_comes_first(ada_at_home: Visitor, ada: Caller) -> None:
     ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "val/bpb"})
     logged(ada)
-    assert re.findall(r'<h3 class="mono">([^<]+)', ada_at_home.get("/p/char-lm").text) == [
+    assert re.findall(r'<h3 class="mono"[^>]*>([^<]+)', ada_at_home.get("/p/char-lm").text) == [
         "val/bpb",
         "loss",
         "system/cpu",
@@ -237,7 +237,7 @@ def test_older_runs_are_on_the_next_page(ada_at_home: Visitor, ada: Caller) -> N
     for name in names:
         ada.run("char-lm", name=name)
     page = ada_at_home.get("/p/char-lm").text
-    following = re.search(r'href="([^"]+cursor=[^"]+)">Older runs', page)
+    following = re.search(r'href="([^"]+cursor=[^"]+)" data-view>Older runs', page)
     assert following is not None
     older = ada_at_home.get(following[1].replace("&amp;", "&")).text
     shown = [name for name in names if f">{name}<" in page]

@@ -1,0 +1,102 @@
+"""Which runs a view of a project lists, in the order of the view, one by one or grouped by what they have in common."""
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from flask import g
+
+from arwx import clock, criteria, runs
+from arwx.errors import ArwxError
+from arwx.models import Project
+from arwx.runs import RunView, Wanted
+from arwx.ui.filters import plain
+from arwx.ui.view import View
+
+MOST_GROUPED = 2000
+# Lines of a grouped chart are means of at most so many runs, the newest: their points must all be read.
+MOST_IN_MEANS = 200
+_EXPRESSION = re.compile(r"[<>=~()\"'`]|\b(?:and|or|not|in)\b|^[a-z]+\.\w")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs with one value of the field by which a view groups."""
+
+    id: str
+    name: str
+    runs: list[RunView] = field(default_factory=list)
+
+    @property
+    def states(self) -> Counter[str]:
+        return Counter(run.status for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The runs of a page of the table. `fault` says why a filter could not be understood: then nothing is listed."""
+
+    runs: list[RunView]
+    next: str | None = None
+    groups: list[Group] | None = None
+    fault: ArwxError | None = None
+
+    @property
+    def group_of(self) -> dict[str, str] | None:
+        """Group by run id, of the runs that stand for their groups in charts."""
+        if self.groups is None:
+            return None
+        return {run.id: group.id for group in self.groups for run in group.runs}
+
+
+def of(project: Project, view: View) -> Listing:
+    """What the view asks for, or the fault in its words."""
+    try:
+        asked = wanted(view)
+        if view.by:
+            return _grouped(project, view, asked)
+        page = runs.page(g.scope, project, cursor=view.cursor, asked=asked)
+    except ArwxError as error:
+        return Listing([], fault=error)
+    return Listing(page.items, page.next)
+
+
+def wanted(view: View) -> Wanted:
+    """The view's words as the domain takes them. Words that are no condition are searched for in names."""
+    is_condition = bool(_EXPRESSION.search(view.q))
+    return runs.wanted(
+        status=view.status,
+        tag=view.tag,
+        q=view.q if is_condition else None,
+        search=None if is_condition else view.q,
+        sort=view.sort,
+        archived=view.is_archived,
+    )
+
+
+def _grouped(project: Project, view: View, asked: Wanted) -> Listing:
+    read = criteria.reader(view.by, "by")
+    found = runs.sifted(g.scope, project, asked, MOST_GROUPED)
+    now = clock.now()
+    groups: dict[str, Group] = {}
+    for run in found:
+        value = read(run, now)
+        name = (
+            "none"
+            if value is None
+            else ", ".join(map(str, value)) or "none"
+            if isinstance(value, list)
+            else plain(value)
+        )
+        group_id = "grp_" + hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+        groups.setdefault(group_id, Group(group_id, name)).runs.append(run)
+    ordered = sorted(groups.values(), key=lambda group: _natural(group.name))
+    return Listing(found, groups=ordered[:100])
+
+
+def _natural(name: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(name), "")
+    except ValueError:
+        return (1, 0.0, name)
