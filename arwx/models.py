@@ -248,6 +248,7 @@ class Run(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    archived_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
 
 

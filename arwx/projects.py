@@ -65,8 +65,10 @@ def card(scope: Scope, project: Project) -> Card:
 
 
 def run_count(scope: Scope, project: Project) -> int:
-    """How many runs the project has."""
-    counted = scope.runs().where(Run.project_id == project.id).with_only_columns(func.count())
+    """How many runs the project has, without the archived ones."""
+    counted = (
+        scope.runs().where(Run.project_id == project.id, Run.archived_at.is_(None)).with_only_columns(func.count())
+    )
     return scope.db.execute(counted).scalar_one()
 
 

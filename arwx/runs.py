@@ -58,6 +58,7 @@ class RunView:
     started_at: datetime
     last_seen_at: datetime
     finished_at: datetime | None
+    archived_at: datetime | None
 
     @property
     def is_live(self) -> bool:
@@ -100,7 +101,10 @@ def create(scope: Scope, project: Project, fields: dict[str, Any], resume: str |
 
 
 def change(run: Run, fields: dict[str, Any]) -> None:
-    """Set the fields given; `config` and `summary` merge, None clears."""
+    """Set the fields given; `config` and `summary` merge, None clears. `archived` puts away or takes back."""
+    if "archived" in fields:
+        is_archived = fields.pop("archived")
+        run.archived_at = (run.archived_at or clock.now()) if is_archived else None
     for field, value in fields.items():
         if field in {"config", "summary"}:
             value = {} if value is None else {**getattr(run, field), **value}
@@ -146,7 +150,7 @@ class Wanted:
     search: Pattern | None = None
     condition: Condition | None = None
     order: Order | None = None
-    archived: bool = False
+    archived: bool | None = False  # None: those that were put away and those that were not
 
     @property
     def is_plain(self) -> bool:
@@ -170,7 +174,7 @@ def wanted(
     search: str | None = None,
     q: str | None = None,
     sort: str | None = None,
-    archived: bool = False,
+    archived: bool | None = False,
 ) -> Wanted:
     """What these words ask for; `Invalid` with the field, and for `q` the position, of what cannot be understood."""
     statuses = frozenset(word for word in (status or "").split(",") if word)
@@ -247,6 +251,8 @@ def sifted(scope: Scope, project: Project, asked: Wanted, most: int = MOST_SIFTE
 
 def _query(scope: Scope, project: Project, asked: Wanted) -> Select[Run]:
     query = scope.runs().where(Run.project_id == project.id)
+    if asked.archived is not None:
+        query = query.where(Run.archived_at.is_not(None) if asked.archived else Run.archived_at.is_(None))
     if asked.statuses:
         stored = {status if status in STORED_STATES else "running" for status in asked.statuses}
         query = query.where(Run.status.in_(sorted(stored)))
@@ -317,6 +323,7 @@ def _view(run: Run, project_name: str, live: points.Live | None, now: datetime) 
         started_at=run.started_at,
         last_seen_at=last_seen_at,
         finished_at=run.finished_at,
+        archived_at=run.archived_at,
     )
 
 

@@ -118,6 +118,7 @@ class Run(TypedDict):
     started_at: Moment
     last_seen_at: Moment
     finished_at: Moment | None
+    archived_at: Moment | None
     url: Url
 
 

@@ -67,6 +67,7 @@ class RunChange(Struct, forbid_unknown_fields=True):
     group: str | None | UnsetType = UNSET
     config: dict[str, Any] | None | UnsetType = UNSET
     summary: dict[str, Any] | None | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
 
 
 class Finish(Struct, forbid_unknown_fields=True):

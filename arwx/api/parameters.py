@@ -38,6 +38,11 @@ QUERY = {
     "group": Parameter("Only runs of this group.", "sweep-7"),
     "q": Parameter("Only runs for which this condition holds.", "config.lr > 1e-4 and latest.loss < 2"),
     "sort": Parameter("The order: a field, with `-` in front for the greatest first.", "-latest.loss"),
+    "archived": Parameter(
+        "Whether archived runs are left out, come alone, or come along.",
+        "no",
+        {"type": "string", "enum": ["no", "yes", "any"], "default": "no"},
+    ),
     "keys": Parameter("Only these metrics, separated by commas; `system/*` means all with that prefix.", "loss,lr"),
     "runs": Parameter("Only these runs, by id, separated by commas; without it the newest 50.", "run_by-hand"),
     "min_step": Parameter("Only entries from this step on.", 0, _STEP),

@@ -36,6 +36,14 @@ def words(name: str, limit: int = 1000) -> list[str] | None:
     return found
 
 
+def one_of(name: str, *choices: str) -> str:
+    """One of these words; the first one when absent."""
+    value = text(name) or choices[0]
+    if value not in choices:
+        raise invalid(name, f"must be one of {', '.join(choices)}")
+    return value
+
+
 def whole(name: str, low: int = 0, high: int = MAX_STEP) -> int | None:
     """A whole number within its bounds; None when absent."""
     value = request.args.get(name)

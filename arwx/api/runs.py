@@ -21,15 +21,16 @@ def make_run() -> Response:
 
 
 @bp.get("/projects/<name>/runs")
-@operation("read", gives=answers.List[answers.Run], query="limit cursor status tag group q sort")
+@operation("read", gives=answers.List[answers.Run], query="limit cursor status tag group q sort archived")
 def list_runs(name: str) -> Response:
-    """The runs of a project that meet the condition `q`, newest first or in the order `sort`."""
+    """The runs of a project that meet the condition `q`, newest first or in the order `sort`; archived ones apart."""
     asked = runs.wanted(
         status=query.text("status"),
         tag=query.text("tag"),
         group=query.text("group"),
         q=query.text("q"),
         sort=query.text("sort"),
+        archived={"no": False, "yes": True, "any": None}[query.one_of("archived", "no", "yes", "any")],
     )
     found = runs.page(g.scope, g.scope.project(name), query.limit(), query.text("cursor"), asked)
     return shapes.page(found, shapes.run)

@@ -107,6 +107,7 @@ def run(view: RunView) -> answers.Run:
         "started_at": clock.rfc3339(view.started_at),
         "last_seen_at": clock.rfc3339(view.last_seen_at),
         "finished_at": clock.rfc3339(view.finished_at) if view.finished_at else None,
+        "archived_at": clock.rfc3339(view.archived_at) if view.archived_at else None,
         "url": web.base_url() + url_for("ui.run", name=view.project, run_id=view.id),
     }
 

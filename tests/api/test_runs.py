@@ -131,3 +131,20 @@ def test_a_list_asks_as_many_queries_for_one_run_as_for_many(ada: Caller, querie
 def test_extremes_of_config_come_back(ada: Caller) -> None:
     config = {"nul": "a\u0000b", "big": 2**80, "tiny": 5e-324, "deep": {"a": [{"b": None}]}, "emoji": "🚀", "": 0}
     assert ada.run(config=config)["config"] == config
+
+
+def test_an_archived_run_is_kept_out_of_the_lists(ada: Caller) -> None:
+    for run_id in ("a", "b"):
+        ada.run("char-lm", id=run_id)
+
+    def listed(**query: str) -> list[str]:
+        return [run["id"] for run in ada.get("/v1/projects/char-lm/runs", query_string=query).json["items"]]
+
+    put_away = ada.patch("/v1/runs/a", json={"archived": True}).json["archived_at"]
+    assert put_away is not None
+    assert ada.patch("/v1/runs/a", json={"archived": True}).json["archived_at"] == put_away, "the moment stays"
+    assert (listed(), listed(archived="yes"), listed(archived="any")) == (["b"], ["a"], ["b", "a"])
+    assert ada.ingest("a", [{"step": 0, "metrics": {"loss": 1}}]).json["stored"] == 1
+    assert ada.patch("/v1/runs/a", json={"archived": False}).json["archived_at"] is None
+    assert listed() == ["b", "a"]
+    assert ada.get("/v1/projects/char-lm/runs?archived=perhaps").status_code == 422
