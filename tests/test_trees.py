@@ -187,3 +187,23 @@ def test_hostile_texts_are_compared_in_bounded_time() -> None:
     diff = textdiff.unified(old, new, "a", "b")
     assert time.process_time() - started < 2
     assert applied(old, diff) == new
+
+
+MANY = 131_072
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a\n" * MANY, ("a\n" * 300 + "c\n") * (MANY // 301)),
+        ("a\n" * MANY, "b\n" * MANY),
+        ("a\nb\n" * (MANY // 2), "b\na\n" * (MANY // 2)),
+        ("\n".join(map(str, range(40_000))), "\n".join(str(i if i % 110 else -i) for i in range(40_000))),
+    ],
+    ids=["periodic", "all lines", "shifted", "many hunks"],
+)
+def test_texts_of_many_short_lines_are_compared_in_bounded_time(old: str, new: str) -> None:
+    started = time.process_time()
+    diff = textdiff.unified(old, new, "a", "b")
+    assert time.process_time() - started < 10  # line by line and hunk by hunk it would be minutes
+    assert applied(old, diff) == new
