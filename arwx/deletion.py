@@ -85,7 +85,7 @@ def sweep(database: Database, store: Store) -> Swept:
             deleted = (Project.org_id == org.id, Project.deleted_at.is_not(None))
             doomed = db.scalars(select(Project.id).where(*deleted)).all()
         for project_id in doomed:
-            _erase_project(database, org.id, project_id)
+            swept.runs += _erase_project(database, org.id, project_id)
             swept.projects += 1
         swept.runs += _erase_runs(database, org.id, Run.deleted_at.is_not(None))
     with database.writing() as db:
@@ -114,8 +114,9 @@ def _erase_runs(database: Database, org_id: int, which: ColumnElement[bool]) -> 
         count += len(run_ids)
 
 
-def _erase_project(database: Database, org_id: int, project_id: str) -> None:
-    _erase_runs(database, org_id, Run.project_id == project_id)
+def _erase_project(database: Database, org_id: int, project_id: str) -> int:
+    """Erase the project and what hangs off it; answers how many runs."""
+    count = _erase_runs(database, org_id, Run.project_id == project_id)
     with database.writing() as db:
         mine = (Experiment.org_id == org_id, Experiment.project_id == project_id)
         tried = db.scalars(select(Experiment.id).where(*mine)).all()
@@ -128,6 +129,7 @@ def _erase_project(database: Database, org_id: int, project_id: str) -> None:
                 db.execute(delete(table).where(hanging))
     with database.writing() as db:
         db.execute(delete(Project).where(Project.org_id == org_id, Project.id == project_id))
+    return count
 
 
 def _erase_organization(database: Database, store: Store, org_id: int, swept: Swept) -> None:

@@ -3,6 +3,7 @@
 from flask import g, render_template, request
 
 from arwx import audit
+from arwx.models import AuditEntry
 from arwx.ui import bp, needs
 
 # What each action reads like. Braces are filled from the details of the row.
@@ -15,12 +16,12 @@ WORDS = {
     "password.reset": "set a new password by a link",
     "key.made": "made the {level} key",
     "key.revoked": "revoked the {level} key",
-    "member.joined": "joined as {role}",
-    "member.added": "added a {role}",
+    "member.joined": "joined as {a_role}",
+    "member.added": "added {a_role}",
     "member.role": "changed the role from {before} to {after} of",
     "member.removed": "removed the {role}",
-    "invitation.made": "invited a {role}",
-    "invitation.revoked": "withdrew the invitation of a {role}",
+    "invitation.made": "invited {a_role}",
+    "invitation.revoked": "withdrew the invitation of {a_role}",
     "organization.made": "made the organization",
     "organization.renamed": "renamed the organization to",
     "organization.deleted": "deleted the organization",
@@ -40,8 +41,13 @@ def show() -> str:
     page = audit.page(g.scope, 50, request.args.get("cursor"), kind if kind in KINDS else None)
     return render_template(
         "settings/audit.html",
-        entries=[(entry, WORDS[entry.action].format(**entry.details)) for entry in page.items],
+        entries=[(entry, _words(entry)) for entry in page.items],
         next=page.next,
         kinds=KINDS,
         kind=kind,
     )
+
+
+def _words(entry: AuditEntry) -> str:
+    role = str(entry.details.get("role", ""))
+    return WORDS[entry.action].format(**entry.details, a_role=f"{'an' if role == 'owner' else 'a'} {role}")

@@ -59,6 +59,12 @@ def ada_at_home(app: Flask, ada: Caller) -> Visitor:
 
 
 @pytest.fixture
+def ben_at_home(app: Flask, ada: Caller) -> Visitor:
+    """Ben at his browser: a member of Ada's lab."""
+    return at_home(app, ada, "Ada's lab", "ben@example.org", "member")
+
+
+@pytest.fixture
 def mallory_at_home(app: Flask, mallory: Caller) -> Visitor:
     """Mallory at her browser, in her own organization."""
     return at_home(app, mallory, "Elsewhere", "mallory@example.org", "owner")

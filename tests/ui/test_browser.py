@@ -14,8 +14,10 @@ from tests.server import Server
 PAGES = [
     *("/", "/p/char-lm", "/p/char-lm/experiments", "/p/char-lm/artifacts", "/find?q=one"),
     *("/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"),
+    *("/settings/members", "/settings/organization", "/settings/account", "/settings/audit"),
+    *("/organizations/new", "/p/char-lm/delete"),
 ]
-DOORS = ["/login", "/signup"]
+DOORS = ["/login", "/signup", "/forgot"]
 
 
 @pytest.fixture(scope="module")
