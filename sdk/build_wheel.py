@@ -5,10 +5,13 @@ python sdk/build_wheel.py OUTDIR
 
 from __future__ import annotations
 
+import ast
 import base64
 import hashlib
+import io
 import re
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -29,7 +32,7 @@ def build(folder: Path) -> Path:
     """Write the wheel into the folder and return its path."""
     info = f"arwandb-{version()}.dist-info"
     sources = (path for path in (HERE / "arwandb").rglob("*") if path.suffix == ".py" or path.name == "py.typed")
-    files = {path.relative_to(HERE).as_posix(): path.read_bytes() for path in sources}
+    files = {path.relative_to(HERE).as_posix(): lean(path.read_bytes()) for path in sources}
     files[f"{info}/METADATA"] = _metadata().encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: arwandb\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in sorted(files.items())]
@@ -45,6 +48,23 @@ def build(folder: Path) -> Path:
             member.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(member, files[name], compresslevel=9)
     return wheel
+
+
+def lean(source: bytes) -> bytes:
+    """The source as it is shipped, line for line: without comments and without docstrings of what is private, both of
+    which are for those who read the repository and weigh a tenth.
+    """
+    lines = source.decode().splitlines(keepends=True)
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
+    for node in ast.walk(ast.parse(source)):
+        is_private = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and re.match(r"_(?!_)", node.name)
+        if is_private and len(node.body) > 1 and ast.get_docstring(node, clean=False) is not None:
+            told = node.body[0]
+            lines[told.lineno - 1 : told.end_lineno] = ["\n"] * (told.end_lineno - told.lineno + 1)
+    return "".join(lines).encode()
 
 
 def _digest(data: bytes) -> str:
@@ -63,7 +83,10 @@ def _metadata() -> str:
         "Classifier: Typing :: Typed",
         "Description-Content-Type: text/markdown",
     ]
-    return "\n".join(head) + "\n\n" + (HERE / "README.md").read_text(encoding="utf-8")
+    readme = (HERE / "README.md").read_text(encoding="utf-8")
+    start, heading, _ = readme.partition("\n## ")
+    more = "The documentation is served by every arwx server at `/docs`.\n" if heading else ""
+    return "\n".join(head) + "\n\n" + start + more
 
 
 if __name__ == "__main__":

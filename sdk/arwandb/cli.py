@@ -1,4 +1,4 @@
-"""The commands: `python -m arwandb sync|verify|status|ls|login`.
+"""The commands: `python -m arwandb sync|verify|status|ls|login|context|frontier|mcp`.
 
 Exit codes: 0 all is well, 1 something is not delivered or not intact, 2 the command cannot start.
 """
@@ -8,23 +8,30 @@ from __future__ import annotations
 import os
 import sys
 
+from . import Error
 from .offline import Receipt, connection, fetch_receipt, sync, waiting
 from .settings import Settings, UsageError, store_key
 
-_USAGE = """usage: python -m arwandb COMMAND [PATH]
+_USAGE = """usage: python -m arwandb COMMAND [PATH | KEY | PROJECT]
 
-  sync [PATH]     deliver what is spooled, and print the receipt of each run
-  verify [PATH]   check spools and the server's receipts, deliver nothing
-  status [PATH]   say what is waiting to be delivered
-  ls [PATH]       list the runs of a spool
-  login [KEY]     keep an API key for ARWANDB_BASE_URL (asked for, if not given)
+  sync [PATH]         deliver what is spooled, and print the receipt of each run
+  verify [PATH]       check spools and the server's receipts, deliver nothing
+  status [PATH]       say what is waiting to be delivered
+  ls [PATH]           list the runs of a spool
+  login [KEY]         keep an API key for ARWANDB_BASE_URL (asked for, if not given)
+  context [PROJECT]   say where the research stands: goal, best, last decisions, dead ends
+  frontier [PROJECT]  list the experiments that moved the running best
+  mcp                 serve the research loop to an agent, as a Model Context Protocol server on stdin and stdout
 
 PATH is a spool, the folder of one run, or a file in it; the default is ARWANDB_DIR or ./arwandb-spool."""
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; returns its exit code."""
-    commands = {"sync": _sync, "verify": _verify, "status": _status, "ls": _ls, "login": _login}
+    commands = {
+        "sync": _sync, "verify": _verify, "status": _status, "ls": _ls, "login": _login, "context": _context,
+        "frontier": _frontier, "mcp": _mcp,
+    }  # fmt: skip
     if arguments and arguments[0] in {"-h", "--help", "help"}:
         print(_USAGE)  # noqa: T201
         return 0
@@ -32,7 +39,7 @@ def main(arguments: list[str]) -> int:
         return _cannot(_USAGE)
     try:
         return commands[arguments[0]](arguments[1] if len(arguments) > 1 else None)
-    except UsageError as error:
+    except (UsageError, Error) as error:
         return _cannot(f"arwandb: {error}")
     except KeyboardInterrupt:
         return _cannot("arwandb: interrupted; what was delivered is kept, start again at any time")
@@ -90,7 +97,7 @@ def _verify(path: str | None) -> int:
 
 def _status(path: str | None) -> int:
     entries = points = damaged = runs = 0
-    for folder, found in waiting(_folder(path)):
+    for folder, found in waiting(spool := _folder(path)):
         left = sum(one.reader.entries for one in found)
         runs += 1
         entries += left
@@ -99,7 +106,12 @@ def _status(path: str | None) -> int:
         if left:
             print(f"{folder}: {left} entries to deliver")  # noqa: T201
     print(f"{runs} runs, {entries} entries with {points} points to deliver, {damaged} damaged bytes")  # noqa: T201
-    return 1 if entries or damaged else 0
+    from .journal import Journal
+
+    records = len(Journal(spool))
+    if records:
+        print(f"{records} records of research to deliver")  # noqa: T201
+    return 1 if entries or damaged or records else 0
 
 
 def _ls(path: str | None) -> int:
@@ -128,3 +140,35 @@ def _login(key: str | None) -> int:
         return _cannot(f"arwandb: the key cannot be kept: {error}")
     print(f"kept for {settings.base_url} in {path}")  # noqa: T201
     return 0
+
+
+def _context(project: str | None) -> int:
+    from . import autoresearch
+
+    print(autoresearch.context(project, format="markdown").rstrip("\n"))  # noqa: T201
+    return 0
+
+
+def _frontier(project: str | None) -> int:
+    from . import autoresearch
+
+    found = autoresearch.frontier(project=project)
+    goal, best = found.get("goal") or {}, found.get("best")
+    direction = "lower" if goal.get("lower_is_better", True) else "higher"
+    target = "" if goal.get("target") is None else f", target {goal['target']:g}"
+    print(f"{found.get('project')}: {goal.get('metric') or 'no goal yet'} ({direction} is better{target})")  # noqa: T201
+    for step in found.get("items") or []:
+        gain = "" if step.get("gain") is None else f"{step['gain']:+.6g}"
+        note = " ".join(str(step.get("note") or "").split())[:80]
+        print(f"  #{step['index']:<5} {step['score']:<12.6g} {gain:<12} {note}")  # noqa: T201
+    counts = ", ".join(f"{count} {word}" for word, count in (found.get("counts") or {}).items())
+    print(f"{counts}; best {best['score']:g} at #{best['index']}" if best else counts)  # noqa: T201
+    return 0
+
+
+def _mcp(extra: str | None) -> int:
+    from .mcp import serve
+
+    if extra is not None:
+        raise UsageError("mcp takes no argument; it reads ARWANDB_BASE_URL, ARWANDB_API_KEY and ARWANDB_PROJECT")
+    return serve()

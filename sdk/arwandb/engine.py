@@ -74,7 +74,7 @@ class Engine:
         wanted = f"{self.settings.folder}/{self.identity.run}"
         try:
             self.disk.make_folder(wanted)
-            _keep_out_of_git(self.settings.folder)
+            keep_out_of_git(self.settings.folder)
             return wanted, True
         except OSError as error:
             reason = error.strerror
@@ -299,7 +299,8 @@ class Engine:
             self._http.close()
 
 
-def _keep_out_of_git(folder: str) -> None:
+def keep_out_of_git(folder: str) -> None:
+    """Let Git ignore the spool, wherever it lies."""
     path = f"{folder}/.gitignore"
     if not os.path.exists(path):
         with open(path, "w", encoding="ascii") as file:

@@ -10,8 +10,9 @@ import errno
 import json
 import os
 import socket
+import sys
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .late import loading
@@ -50,14 +51,15 @@ class Response:
 
 
 class Request:
-    """What is to be sent. A body that is not bytes is sent in chunks as it is produced."""
+    """What is to be sent. A body that is not bytes is sent as it is produced: `size` bytes of it, or in chunks."""
 
-    __slots__ = ("body", "headers", "method", "path")
+    __slots__ = ("body", "headers", "method", "path", "size")
 
     def __init__(
-        self, method: str, path: str, body: bytes | Iterable[bytes] = b"", kind: str = "application/json"
-    ) -> None:
-        self.method, self.path, self.body = method, path, body
+        self, method: str, path: str, body: bytes | Iterable[bytes] = b"", kind: str = "application/json",
+        *, size: int | None = None,
+    ) -> None:  # fmt: skip
+        self.method, self.path, self.body, self.size = method, path, body, size
         self.headers = {"Content-Type": kind} if method != "GET" else {}
 
 
@@ -83,6 +85,12 @@ class _Input:
             start = len(self._held)
             if not self._more():
                 return self._take(start)
+
+    def some(self, size: int) -> bytes:
+        """At most this many bytes, as they are there; none if the connection ends."""
+        if not self._held:
+            self._more()
+        return self._take(min(size, len(self._held)))
 
     def read(self, size: int) -> bytes:
         """Exactly this many bytes, or fewer if the connection ends."""
@@ -121,14 +129,15 @@ class Http:
         self._input: _Input | None = None
         self._tls: Any = None
 
-    def send(self, request: Request) -> Response:
+    def send(self, request: Request, sink: Callable[[bytes], object] | None = None) -> Response:
         """Send the request and read the whole answer. A dead kept-alive connection is tried once more, afresh.
 
-        That is safe since everything the SDK sends may be sent twice.
+        That is safe since everything the SDK sends may be sent twice. With `sink`, the body of a 200 or 206 of any
+        length goes there in pieces, and such a request is tried only once.
         """
-        is_reused = self._socket is not None
+        is_reused = self._socket is not None and sink is None
         try:
-            return self._exchange(request)
+            return self._exchange(request, sink)
         except (OSError, ValueError) as error:
             self.close()
             if is_reused and isinstance(request.body, bytes) and not isinstance(error, TimeoutError):
@@ -157,13 +166,17 @@ class Http:
             except OSError:
                 pass
 
-    def _exchange(self, request: Request) -> Response:
+    def _exchange(self, request: Request, sink: Callable[[bytes], object] | None = None) -> Response:
         connection = self._socket or self._connect()
         head, chunks = self._head(request)
         try:
             if chunks is None:
                 assert isinstance(request.body, bytes)  # noqa: S101 - _head says so
                 connection.sendall(head + request.body)
+            elif request.size is not None:
+                connection.sendall(head)
+                for chunk in chunks:
+                    connection.sendall(chunk)
             else:
                 connection.sendall(head)
                 for chunk in chunks:
@@ -175,7 +188,7 @@ class Http:
             response = self._answer(request.method)
             self.close()
             return response
-        return self._answer(request.method)
+        return self._answer(request.method, sink)
 
     def _head(self, request: Request) -> tuple[bytes, Iterable[bytes] | None]:
         is_bare_proxy = self._proxy is not None and not self._is_tls
@@ -192,7 +205,9 @@ class Http:
             lines.append(f"Proxy-Authorization: {self._proxy[2]}")
         lines += [f"{name}: {value}" for name, value in request.headers.items()]
         chunks = None if isinstance(request.body, bytes) else request.body
-        if chunks is not None:
+        if request.size is not None:
+            lines.append(f"Content-Length: {request.size}")
+        elif chunks is not None:
             lines.append("Transfer-Encoding: chunked")
         elif request.method != "GET":
             lines.append(f"Content-Length: {len(request.body)}")  # type: ignore[arg-type] # bytes, as chunks is None
@@ -250,7 +265,7 @@ class Http:
             headers[name.strip().lower()] = value.strip()
         raise Broken("the answer has too many headers")
 
-    def _answer(self, method: str) -> Response:
+    def _answer(self, method: str, sink: Callable[[bytes], object] | None = None) -> Response:
         source = self._input
         if source is None:
             raise Broken("the connection is closed")
@@ -262,6 +277,8 @@ class Http:
         is_last = headers.get("connection", "").lower() == "close"
         if status in (204, 304) or method == "HEAD":
             body = b""
+        elif sink is not None and status in (200, 206):
+            body, is_last = b"", self._pour(source, sink, coding, length) or is_last
         elif "chunked" in coding:
             body = self._chunked(source)
         elif length is not None:
@@ -273,6 +290,33 @@ class Http:
         if is_last:
             self.close()
         return Response(status, headers, body)
+
+    @staticmethod
+    def _pour(source: _Input, sink: Callable[[bytes], object], coding: str, length: str | None) -> bool:
+        """Pass a body of any length on in pieces; whether the end of the connection was its end."""
+        is_chunked = "chunked" in coding
+        if not is_chunked and length is not None and not length.isdigit():
+            raise Broken(f"the answer has no length: {length}")
+        while True:
+            left = int(source.readline().split(b";")[0], 16) if is_chunked else int(length or sys.maxsize)
+            if left < 0:
+                raise Broken("the answer was no HTTP")
+            is_end = left == 0
+            while left:
+                piece = source.some(left)
+                if not piece:
+                    if is_chunked or length is not None:
+                        raise Broken("the answer was cut off")
+                    return True
+                sink(piece)
+                left -= len(piece)
+            if not is_chunked:
+                return False
+            if is_end:
+                while source.readline() not in (b"\r\n", b"\n", b""):
+                    pass
+                return False
+            source.read(2)
 
     @staticmethod
     def _exactly(source: _Input, size: int) -> bytes:

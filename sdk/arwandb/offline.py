@@ -114,15 +114,19 @@ def streams(folder: str, disk: Disk | None = None) -> list[Spooled]:
 
 
 def sync(path: str | None = None, *, progress: Progress | None = None, give_up_s: float = _GIVE_UP_S) -> list[Receipt]:
-    """Deliver every spool at `path` (that of the settings if None) and fetch the receipt of each run.
+    """Deliver every spool at `path` (that of the settings if None) and fetch the receipt of each run; then what research
+    calls left there, if any.
 
     May run any number of times, and while writers still write; spools that another process delivers are left to it.
     """
+    from .journal import sync as sync_research
+
     settings = Settings()
-    return [
-        _sync_run(folder, settings, progress, give_up_s)
-        for folder in run_folders(settings.folder if path is None else path)
-    ]
+    spool = settings.folder if path is None else os.path.abspath(os.path.expanduser(path))
+    receipts = [_sync_run(folder, settings, progress, give_up_s) for folder in run_folders(spool)]
+    # The runs come first: experiments name them.
+    research = sync_research(spool, Settings())
+    return receipts if research is None else [*receipts, research]
 
 
 def connection(settings: Settings, base_url: str) -> Http:

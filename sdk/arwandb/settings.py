@@ -44,6 +44,7 @@ class Settings:
         if not self.base_url.startswith(("http://", "https://")):
             raise UsageError(f"ARWANDB_BASE_URL must begin with http:// or https://, not {self.base_url!r}")
         self.project = self._name("project", "uncategorized")
+        self.is_project_named = self._pick("project") is not None
         self.mode = self._mode()
         self.run_id: str | None = self._id("id", "RUN_ID")
         self.writer_id: str | None = self._id("writer_id")

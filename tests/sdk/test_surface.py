@@ -1,5 +1,6 @@
 """What one may call, and scripts that were written for W&B."""
 
+import ast
 import subprocess
 import sys
 import zipfile
@@ -320,8 +321,25 @@ def test_the_wheel_is_the_same_each_time_small_and_whole(tmp_path: Path) -> None
         assert {f"arwandb/{path.name}" for path in (SDK / "arwandb").glob("*.py")} <= names
         assert "Requires-Python: >=3.10" in archive.read(f"arwandb-{arwandb.__version__}.dist-info/METADATA").decode()
         archive.extractall(tmp_path / "site")
+    for path in (SDK / "arwandb").rglob("*.py"):
+        shipped = (tmp_path / "site" / path.relative_to(SDK)).read_text()
+        assert lean_dump(shipped) == lean_dump(path.read_text()), f"{path.name} is shipped as it is, but for remarks"
     environ = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"}
     said = subprocess.run(
         [sys.executable, "-c", "import arwandb; print(arwandb.__file__)"], env=environ, capture_output=True, text=True
     )
     assert said.stdout.startswith(str(tmp_path / "site")), said.stderr
+
+
+def lean_dump(source: str) -> str:
+    """The code with its line numbers, without docstrings of what is private."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.FunctionDef, ast.ClassDef))
+            and node.name.startswith("_")
+            and not node.name.startswith("__")
+        ):
+            if len(node.body) > 1 and ast.get_docstring(node) is not None:
+                del node.body[0]
+    return ast.dump(tree, include_attributes=True)

@@ -47,7 +47,10 @@ change=$(mktemp)
 trap 'rm -f "$change"' EXIT
 fetch experiments/{{ experiment.id }}/diff >"$change"
 [ "$(sha <"$change")" = {{ experiment.diff_sha }} ] || fail "The change to the commit was too large to be kept."
-git -C "$folder" apply --whitespace=nowarn "$change"
+! grep -q '^# arwandb: the uncommitted changes could not be told' "$change" || fail "The change to the commit is not known."
+! grep -q '^diff --git ' "$change" || git -C "$folder" apply --whitespace=nowarn "$change"
+# Lines of the SDK about files that are not in the diff: data, big or secret ones.
+sed -n 's/^# arwandb: /Not rebuilt: /p' "$change" >&2
 {% endif %}
 echo commit {{ quote(experiment.commit) }}{{ " and diff " ~ experiment.diff_sha if experiment.diff_sha }}
 {% else %}
