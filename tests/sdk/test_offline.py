@@ -74,6 +74,24 @@ def test_sync_beside_a_live_writer_delivers_what_is_there(standin: StandIn, spoo
     assert standin.model.duplicates == 0
 
 
+def test_a_long_sync_shows_how_far_it_is_where_somebody_looks(
+    standin: StandIn, spool: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = arwandb.init(mode="offline")
+    standin.model.max_entries = 1000  # so that it takes several requests
+    for step in range(3000):
+        arwandb.log({"loss": float(step)})
+    arwandb.finish(quiet=True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert cli.main(["sync"]) == 0
+    said = capsys.readouterr()
+    shown = [int(part.partition("/")[0].rpartition(" ")[2]) for part in said.err.split("\r") if "/3000" in part]
+    assert shown == sorted(shown)
+    assert len(shown) >= 3
+    assert shown[-1] == 3000
+    assert said.out == f"run {run.id}: 3000 points stored, 0 resent, 0 lost, 3000 entries delivered now, intact\n"
+
+
 def test_two_syncs_at_once_keep_apart(standin: StandIn, spool: Path) -> None:
     run = arwandb.init(mode="offline")
     arwandb.log({"loss": 1.0})

@@ -37,7 +37,8 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 30) -> tuple[int, s
     ("end", "code", "status"),
     [
         ("", 0, "finished"), ("raise ValueError('boom')", 1, "failed"), ("sys.exit(3)", 3, "failed"), ("sys.exit()", 0, "finished"),
-        ("raise KeyboardInterrupt", -2, "killed"), ("os.kill(os.getpid(), 15); time.sleep(9)", -15, "killed"),
+        ("raise KeyboardInterrupt", -2, "killed"), ("os.kill(os.getpid(), 2); time.sleep(9)", -2, "killed"),
+        ("os.kill(os.getpid(), 15); time.sleep(9)", -15, "killed"),
         ("arwandb.finish(exit_code=1)", 0, "failed"), ("arwandb.finish(1)", 0, "failed"), ("arwandb.finish('KILLED')", 0, "killed"),
     ],
 )  # fmt: skip
@@ -170,12 +171,12 @@ def test_a_fork_with_any_lock_held_hangs_nobody(standin: StandIn, script: Script
     assert standin.model.conflicts == 0
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_multiprocessing_deliver_before_they_end(standin: StandIn, script: Script, method: str) -> None:
     body = """
 import multiprocessing
 def work(number):
-    if multiprocessing.get_start_method() == "spawn":
+    if multiprocessing.get_start_method() != "fork":
         arwandb.init(id="many", writer_id=f"w{number}")
     for step in range(50):
         arwandb.log({"loss": float(step)})
@@ -192,6 +193,27 @@ if __name__ == "__main__":
     code, _, err = ended(script(body, method))
     assert code == 0, err
     assert sorted(standin.model.values("many", "loss")) == sorted([-1.0, *(3 * [float(step) for step in range(50)])])
+
+
+def test_a_pool_that_is_torn_down_hangs_nobody(standin: StandIn, script: Script) -> None:
+    """A pool ends its workers by SIGTERM, as they sit in a read; data loaders do the same."""
+    body = """
+import multiprocessing
+def work(number):
+    arwandb.log({"loss": float(number)})
+    return number
+if __name__ == "__main__":
+    run = arwandb.init(id="pool")
+    arwandb.log({"loss": -1.0})
+    with multiprocessing.get_context("fork").Pool(3) as pool:
+        assert sum(pool.imap(work, range(30))) == 435
+        time.sleep(0.3)
+    arwandb.finish()
+"""
+    code, _, err = ended(script(body))
+    assert code == 0, err
+    assert sorted(standin.model.values("pool", "loss")) == [-1.0, *(float(number) for number in range(30))]
+    assert standin.model.runs["pool"]["status"] == "finished"
 
 
 def test_several_ranks_share_one_run(real: Real, script: Script) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from arwandb import stream
 from arwandb.disk import Disk, File
-from arwandb.records import Damage, Entry, Identity, NewerFormat, body_offset, header, record, scan
+from arwandb.records import MAGIC, MARK, Damage, Entry, Identity, NewerFormat, body_offset, header, record, scan
 from arwandb.spool import Spool
 from arwandb.stream import SpoolReader
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 WHO = Identity("run_1", "rank0", "ab" * 16)
 FULL = os.environ.get("ARWX_FULL") == "1"
@@ -115,6 +118,80 @@ def test_zeros_garbage_and_another_runs_records_are_not_believed(tmp_path: Path)
     first, rest = written(given[:10]), b"".join(record(WHO, entry) for entry in given[10:])
     for dirt in (b"\0" * 4096, noise, foreign, noise + foreign + b"\xf5\xd7" * 50):
         assert scanned(first + dirt + rest) == (given, len(dirt))
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[list[Entry], bytes]:
+    """Entries of any size, and what some accidents made of their file."""
+    sizes = draw(st.lists(st.integers(0, 400), min_size=1, max_size=12))
+    given = [(seq, size % 7, b"x" * size + b"%d" % seq) for seq, size in enumerate(sizes)]
+    data = bytearray(written(given))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.integers(0, 300)))
+        match draw(st.sampled_from(["cut", "flip", "zero", "remove", "insert", "double", "swap"])):
+            case "cut":
+                del data[start:]
+            case "flip" if start < len(data):
+                data[start] ^= draw(st.integers(1, 255))
+            case "zero":
+                data[start:end] = bytes(end - start)
+            case "remove":
+                del data[start:end]
+            case "insert":
+                data[start:start] = draw(st.binary(max_size=60)) + draw(
+                    st.sampled_from([b"", MARK, MAGIC, header(WHO)])
+                )
+            case "double":
+                data[start:start] = data[start:end]
+            case "swap":
+                data[:] = data[start:] + data[:start]
+    return given, bytes(data)
+
+
+@settings(
+    max_examples=20_000 if FULL else 400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(case=damaged(), chunk=st.sampled_from([64, 300, 1000, 1 << 18]))
+def test_whatever_happened_to_a_file_what_is_whole_is_found_and_nothing_else(
+    case: tuple[list[Entry], bytes], chunk: int, tmp_path: Path
+) -> None:
+    given_entries, data = case
+    try:
+        found, damage = scanned(data)
+    except NewerFormat:
+        return
+    # A record is whole where all of its bytes still stand together.
+    whole = [entry for entry in given_entries if record(WHO, entry) in data]
+    assert {entry[0]: entry for entry in found} == {entry[0]: entry for entry in whole}
+    assert all(entry in given_entries for entry in found)
+    heads = body_offset(WHO, data)
+    assert damage + heads + sum(len(record(WHO, entry)) for entry in found) == len(data)
+
+    # In chunks of any size it reads the same, in the order of their numbers and each once.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "_CHUNK", chunk)
+        for path in tmp_path.glob("*.spool"):
+            path.unlink()
+        read_back, reader = read(data, tmp_path)
+    rising = []
+    for entry in found:
+        if not rising or entry[0] > rising[-1][0]:
+            rising.append(entry)
+    assert read_back == (rising if reader.segments else [])
+
+
+@settings(
+    max_examples=20_000 if FULL else 300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.binary(max_size=400), head=st.sampled_from([b"", header(WHO), header(WHO) + MARK]))
+def test_bytes_that_are_no_spool_are_no_entries(data: bytes, head: bytes, tmp_path: Path) -> None:
+    try:
+        found, reader = read(head + data, tmp_path)
+    except NewerFormat:
+        return
+    assert found == []
+    assert reader.entries == 0
 
 
 def test_the_reader_sets_damage_aside_and_accounts_for_every_byte(tmp_path: Path) -> None:
