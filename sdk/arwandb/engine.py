@@ -60,6 +60,7 @@ class Engine:
         self._saved_version = -1
         self._saved_at = self._synced_at = NEVER * -1
         self._acked_saved = 0
+        self._ack_due = 0.0
         self._writer = threading.Thread(target=self._write_forever, name="arwandb-spool", daemon=True)
         self._courier = threading.Thread(target=self._send_forever, name="arwandb-send", daemon=True)
 
@@ -238,8 +239,6 @@ class Engine:
             self._acked_saved = acked
         except OSError:
             pass  # without it, a later sync sends again what the server has; that is harmless
-
-    _ack_due = 0.0
 
     # What others ask of it.
 

@@ -423,17 +423,10 @@ class Run:
 
 
 def _remember_lasting(value: Any) -> None:
+    """Scalars of numpy cannot change; they need not be looked at on the training thread again."""
     kind = type(value)
-    if (
-        kind not in _LASTING
-        and kind.__module__ == "numpy"
-        and hasattr(kind, "dtype")
-        and not hasattr(kind, "__setitem__")
-    ):
-        if (len(_LASTING) < 64 and isinstance(value, (int, float))) or kind.__name__.startswith(
-            ("float", "int", "uint", "bool")
-        ):
-            _LASTING.add(kind)
+    if kind.__module__ == "numpy" and kind.__name__.startswith(("float", "int", "uint", "bool")):
+        _LASTING.add(kind)
 
 
 def _host() -> dict[str, Any]:

@@ -52,7 +52,6 @@ class Sender:
         self.is_done = False
         self.run: Document = {}
         self.refusal: str | None = None
-        self.stored_points = 0
         self.away_since: float | None = None
         self._hurry = False
         self._failures = 0
@@ -327,7 +326,6 @@ class Sender:
             return False
         if accepted > points or accepted + skipped < points or (entries and document["next_seq"] < 0):
             return False
-        self.stored_points += accepted
         self._sent_points += points
         return True
 

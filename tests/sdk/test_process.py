@@ -83,7 +83,7 @@ def test_os_exit_loses_at_most_a_tenth_of_a_second(standin: StandIn, script: Scr
 
 
 def test_kill_9_at_any_moment_loses_nothing_that_was_spooled(real: Real, script: Script, spool: Path) -> None:
-    chance = random.Random(9)
+    chance, killed, recovered = random.Random(9), 0, 0
     body = """
 run = arwandb.init(mode="offline", project="killed")
 print(run.id, flush=True)
@@ -98,6 +98,7 @@ for step in range(50_000):
         assert process.stdout is not None
         run = process.stdout.readline().strip()
         time.sleep(chance.uniform(0.02, 0.7))
+        killed += process.poll() is None
         process.kill()
         rest, _ = process.communicate()
         marks = [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
@@ -106,11 +107,14 @@ for step in range(50_000):
             (receipt,) = found
             assert not receipt.faults
             assert receipt.delivered >= max(marks, default=0)
+            recovered += receipt.delivered
             server = real.receipt(run)
             assert server["points_stored"] == 2 * receipt.delivered
             assert (server["lost"], server["duplicates_collapsed"], server["intact"]) == (0, 0, True)
         else:
             assert max(marks, default=0) == 0
+    assert killed > 0
+    print(f"{killed} killed at work, {recovered} entries recovered")
 
 
 def test_the_same_script_three_times_under_one_name_is_three_times_stored(real: Real, script: Script) -> None:
@@ -220,15 +224,18 @@ def test_several_ranks_share_one_run(real: Real, script: Script) -> None:
     ranks, each = (32, 5000) if FULL else (4, 1000)
     body = """
 arwandb.init(id="shared-run", project="ranks")
-for step in range(int(sys.argv[1])):
+count = int(sys.argv[1])
+for step in range(count):
     arwandb.log({"loss": float(step)})
-    if step % 100 == 0:
-        time.sleep(0.01)
+    if step % 50 == 0:
+        time.sleep(float(sys.argv[2]) * 50 / count)
 arwandb.finish(timeout=60)
 """
-    running = [script(body, str(each), ARWANDB_WRITER_ID=f"rank{number}") for number in range(ranks)]
+    lasts = 12 if FULL else 6
+    running = [script(body, str(each), str(lasts), ARWANDB_WRITER_ID=f"rank{number}") for number in range(ranks)]
     for _ in range(2):
-        time.sleep(1.0)
+        time.sleep(lasts / 6)
+        assert all(process.poll() is None for process in running)
         real.kill()
         real.start()
     for process in running:
