@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from bench import ingest, machine, reading, results, server
+from bench import ingest, machine, reading, results, sdk, server
 from bench.scale import Scale
 from bench.session import Session
 from bench.table import Row, Skipped
@@ -13,6 +13,7 @@ SUBJECTS: dict[str, tuple[str, Callable[[Session], Iterator[Row | Skipped]]]] = 
     "server": ("Server at rest", server.measure),
     "ingest": ("Ingest on SQLite", ingest.measure),
     "reading": ("Reading", reading.measure),
+    "sdk": ("The SDK", sdk.measure),
 }
 
 

@@ -13,8 +13,10 @@ from bench.session import Session
 from bench.table import Row, Skipped, timed
 from bench.units import MILLISECONDS, PER_POINT, RATE, SHARE
 
-_POINTS = data.ENTRIES * len(data.KEYS)
-_STORED = b'"stored":%d' % _POINTS
+POINTS = data.ENTRIES * len(data.KEYS)
+"""A batch holds so many."""
+
+_STORED = b'"stored":%d' % POINTS
 
 
 def measure(session: Session) -> Iterator[Row | Skipped]:
@@ -40,13 +42,13 @@ def _json(server: host.Arwx, bare_port: int, folder: Path, scale: Scale) -> Iter
         batches = scale.count(200, at_least=8) // clients
         ours, bares, cpu, finished = [], [], [], []
         for turn in range(scale.passes(5)):
-            bares.append(clients * batches * _POINTS / bare(bare_port, turn, clients, batches).seconds)
+            bares.append(clients * batches * POINTS / bare(bare_port, turn, clients, batches).seconds)
             run_id = f"json-{clients}-{turn}"
             done = json_batches(server, run_id, clients, batches)
-            ours.append(clients * batches * _POINTS / done.seconds)
+            ours.append(clients * batches * POINTS / done.seconds)
             cpu.append(done.client_cpu_s / done.seconds)
             end = timed(lambda run_id=run_id: server.finish(run_id))  # type: ignore[misc]
-            finished.append(clients * batches * _POINTS / (done.seconds + end))
+            finished.append(clients * batches * POINTS / (done.seconds + end))
         name = f"{clients} client{'s' * (clients > 1)}"
         yield Row(
             f"ingest, JSON batches of 500 entries × 5 keys, {name}",
@@ -132,7 +134,7 @@ def _bytes_a_point(scale: Scale) -> Iterator[Row]:
                 * database.execute("PRAGMA page_size").fetchone()[0]
             )
         size = sum(file.stat().st_size for file in Path(name).glob("arwx.db*"))
-    points = runs * clients * batches * _POINTS
+    points = runs * clients * batches * POINTS
     yield Row(
         f"on disk, all included, {points / 1e6:.0f} M points, 5 noisy keys an entry",
         [size / points],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from arwx import points
 from arwx.db import Database
 from arwx.points import RunKey
-from bench import limits, wire
+from bench import host, limits, wire
 from bench.filled import Filled
 from bench.session import Session
 from bench.table import Row, passes, timed
@@ -49,7 +49,7 @@ def measure(session: Session) -> Iterator[Row]:
         limit,
         at_most=0.100,
     )
-    yield Row("– server time over HTTP", server_times(filled, "/v1/runs/long/integrity", 5), MILLISECONDS)
+    yield Row("– server time over HTTP", server_times(filled.server, "/v1/runs/long/integrity", 5), MILLISECONDS)
     for kind in ("application/x-ndjson", "text/csv"):
         taken = [timed(lambda kind=kind: _export(filled, kind)) for _ in range(scale.passes(3))]  # type: ignore[misc]
         yield Row(f"history of 1 M points as {kind}", [million / s for s in taken], RATE)
@@ -57,13 +57,13 @@ def measure(session: Session) -> Iterator[Row]:
 
 def http_chart(filled: Filled, project: str, rounds: int = 9) -> list[float]:
     """Seconds that the server counts for the chart of `loss` over all runs of a project."""
-    return server_times(filled, f"/v1/projects/{project}/charts?keys=loss&samples=500", rounds)
+    return server_times(filled.server, f"/v1/projects/{project}/charts?keys=loss&samples=500", rounds)
 
 
-def server_times(filled: Filled, path: str, rounds: int) -> list[float]:
+def server_times(server: host.Arwx, path: str, rounds: int) -> list[float]:
     """Seconds that the server counts for a GET over one kept-alive connection, after one to warm up."""
-    whole = filled.server.request("GET", path)
-    with wire.Connection(filled.server.port) as connection:
+    whole = server.request("GET", path)
+    with wire.Connection(server.port) as connection:
         answers = [connection.send(whole) for _ in range(rounds + 1)][1:]
     if any(answer.status != 200 for answer in answers):
         raise RuntimeError(f"{path}: {answers[0].status} {answers[0].body[:300]!r}")

@@ -1,6 +1,7 @@
 """One kept-alive HTTP connection that costs its process next to nothing: whole requests out, whole answers in."""
 
 import socket
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -10,11 +11,13 @@ import msgspec
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. Header names are in lower case."""
+    """What came back, and how soon it began to come. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    first_byte_s: float
+    cookies: tuple[str, ...] = ()
 
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
@@ -46,18 +49,22 @@ class Connection:
 
     def send(self, whole_request: bytes) -> Answer:
         """Send one request and read its answer to the end."""
+        started = time.perf_counter()
         self._socket.sendall(whole_request)
         status_line = self._reader.readline()
+        first_byte_s = time.perf_counter() - started
         if not status_line:
             raise ConnectionError("the server hung up")
         headers: dict[str, str] = {}
+        cookies = []
         while (line := self._reader.readline()) not in {b"\r\n", b""}:
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
-        status = int(status_line.split()[1])
-        if headers.get("transfer-encoding") == "chunked":
-            return Answer(status, headers, self._chunks())
-        return Answer(status, headers, self._reader.read(int(headers.get("content-length", 0))))
+            if name.lower() == "set-cookie":
+                cookies.append(value.strip())
+        is_chunked = headers.get("transfer-encoding") == "chunked"
+        body = self._chunks() if is_chunked else self._reader.read(int(headers.get("content-length", 0)))
+        return Answer(int(status_line.split()[1]), headers, body, first_byte_s, tuple(cookies))
 
     def close(self) -> None:
         self._reader.close()

@@ -1,0 +1,87 @@
+"""What grows with what: a run from 0.1 to 10 million points, a project from 10 to 1,000 runs."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench import data, host, visitor, wire
+from bench.reading import server_times
+from bench.session import Session
+from bench.table import Row
+from bench.units import MILLISECONDS, NANOSECONDS, PER_POINT, TIMES
+
+_SIZES = (100_000, 1_000_000, 10_000_000)
+_BATCH = data.ENTRIES * len(data.KEYS)
+_FLAT = 2.0
+"""A curve counts as flat when a hundred times more costs at most so many times as much."""
+
+
+def measure(session: Session) -> Iterator[Row]:
+    """Ingest, chart, receipt and bytes of a growing run; list, charts and page of a growing project."""
+    with tempfile.TemporaryDirectory() as name, host.arwx(Path(name)) as server:
+        yield from _run(server, session)
+    yield from _project(session)
+
+
+def _run(server: host.Arwx, session: Session) -> Iterator[Row]:
+    server.make_run("growth", "long")
+    cost, chart = {}, {}
+    sent = 0
+    for full in _SIZES:
+        size = session.scale.count(full, at_least=10 * _BATCH)
+        cost[full] = _grow(server, sent, size)
+        sent = size
+        server.finish("long")
+        name = f"run of {full / 1e6:g} M points"
+        yield Row(f"{name}: ingest of its last tenth, a point", cost[full], NANOSECONDS)
+        chart[full] = server_times(server, "/v1/projects/growth/charts?keys=loss&samples=500", 9)
+        yield Row(f"{name}: chart of one of 5 metrics, server time", chart[full], MILLISECONDS)
+        yield Row(f"{name}: receipt, server time", server_times(server, "/v1/runs/long/integrity", 3), MILLISECONDS)
+        disk = sum(file.stat().st_size for file in server.folder.glob("arwx.db*"))
+        yield Row(f"{name}: on disk, with the write-ahead log", [disk / size], PER_POINT)
+    first, last = _SIZES[0], _SIZES[-1]
+    yield _ratio("run of 10 M over 0.1 M points: ingest cost a point", cost[last], cost[first])
+    yield _ratio("run of 10 M over 0.1 M points: chart", chart[last], chart[first])
+
+
+def _grow(server: host.Arwx, sent: int, size: int) -> list[float]:
+    """Send batches until the run has `size` points; the seconds a point, over each fifth of the last tenth."""
+    taken = []
+    with wire.Connection(server.port) as connection:
+        for first in range(sent, size, _BATCH):
+            body = data.batch("long", "w", first // len(data.KEYS), first)
+            whole = server.request("POST", "/v1/ingest", body)
+            started = time.perf_counter()
+            answer = connection.send(whole)
+            taken.append(time.perf_counter() - started)
+            if answer.status != 200:
+                raise RuntimeError(f"{answer.status} {answer.body[:300]!r}")
+    last = taken[-max(5, size // _BATCH // 10) :]
+    part = max(1, len(last) // 5)
+    return [statistics.fmean(last[i : i + part]) / _BATCH for i in range(0, part * 5, part)]
+
+
+def _project(session: Session) -> Iterator[Row]:
+    filled = session.filled
+    server = filled.server
+    cookie = visitor.sign_in(server)
+    curves: dict[str, dict[int, list[float]]] = {"runs list": {}, "charts of one metric": {}, "page, first byte": {}}
+    for full in (10, 100, 1000):
+        name = filled.runs(session.scale.count(full, at_least=2))
+        curves["runs list"][full] = server_times(server, f"/v1/projects/{name}/runs", 9)
+        curves["charts of one metric"][full] = server_times(
+            server, f"/v1/projects/{name}/charts?keys=train/metric_00&samples=500", 5
+        )
+        curves["page, first byte"][full] = [
+            answer.first_byte_s for answer in visitor.pages(server, cookie, f"/p/{name}", 9)
+        ]
+        for what, curve in curves.items():
+            yield Row(f"project of {full:,} runs × 50 metrics: {what}", curve[full], MILLISECONDS)
+    for what in ("runs list", "page, first byte"):
+        yield _ratio(f"project of 1,000 over 10 runs: {what}", curves[what][1000], curves[what][10])
+
+
+def _ratio(what: str, big: list[float], small: list[float]) -> Row:
+    return Row(what, [statistics.median(big) / statistics.median(small)], TIMES, at_most=_FLAT)
