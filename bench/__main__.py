@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from bench import ingest, machine, reading, results, sdk, server
+from bench import dashboard, growth, ingest, machine, peers, postgres, reading, research, results, sdk, server
 from bench.scale import Scale
 from bench.session import Session
 from bench.table import Row, Skipped
@@ -12,8 +12,13 @@ from bench.table import Row, Skipped
 SUBJECTS: dict[str, tuple[str, Callable[[Session], Iterator[Row | Skipped]]]] = {
     "server": ("Server at rest", server.measure),
     "ingest": ("Ingest on SQLite", ingest.measure),
+    "postgres": ("Ingest on PostgreSQL", postgres.measure),
     "reading": ("Reading", reading.measure),
+    "growth": ("Growth", growth.measure),
+    "dashboard": ("The dashboard", dashboard.measure),
+    "research": ("Research", research.measure),
     "sdk": ("The SDK", sdk.measure),
+    "peers": ("Other trackers", peers.measure),
 }
 
 
@@ -25,10 +30,12 @@ def main() -> int:
     parser.add_argument("--peers", action="store_true", help="other trackers too, each in a venv of its own")
     given = parser.parse_args()
     wanted = [name for name in given.only.split(",") if name]
+    if not wanted:
+        wanted = [name for name in SUBJECTS if given.peers or name != "peers"]
     if unknown := set(wanted) - set(SUBJECTS):
         parser.error(f"no such subject: {', '.join(sorted(unknown))}")
     with Session(Scale(given.scale), with_peers=given.peers) as session:
-        for name in wanted or SUBJECTS:
+        for name in wanted:
             _subject(name, session)
     return 0
 

@@ -1,6 +1,7 @@
 """The points that are sent: five noisy metrics an entry, which compress as badly as real ones do."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +14,7 @@ _EPOCH = 1_764_000_000.0
 _STEP_S = 0.05
 
 
-def entries(first: int, count: int, seed: int, keys: Sequence[str] = KEYS) -> list[dict[str, object]]:
+def entries(first: int, count: int, seed: int, keys: Sequence[str] = KEYS) -> list[dict[str, Any]]:
     """Entries from step `first` on. The same seed gives the same noise."""
     noise = np.random.default_rng(seed)
     moments = _EPOCH + (first + np.arange(count)) * _STEP_S + noise.random(count) * 0.001
