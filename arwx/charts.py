@@ -19,7 +19,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 AXES = ("step", "time", "relative")
 MIN_SAMPLES, DEFAULT_SAMPLES, MAX_SAMPLES = 2, 500, 5000
 SYSTEM = "system/"
-_FINE = 2000
+_FINE, _OF_MANY = 2000, 160
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def chart(
     With `groups` (group by run id) it holds one line for each group: the mean, between the lowest and the highest.
     """
     reading = reading or Reading()
-    curves = _curves(scope, runs, key, reading)
+    # A mean of many runs needs fewer points of each.
+    samples = DEFAULT_SAMPLES if groups is None or len(runs) <= 20 else _OF_MANY
+    curves = _curves(scope, runs, key, reading, samples)
     if groups is not None:
         curves = means(curves, groups)
     if reading.smooth:
@@ -136,17 +138,18 @@ def means(curves: Sequence[Curve], groups: Mapping[str, str]) -> list[Curve]:
     return found
 
 
-def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading) -> list[Curve]:
+def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, samples: int) -> list[Curve]:
     """The lines over the wanted x; within a window, read again so closely that they are as fine as the whole was."""
     if reading.x == "metric" and reading.x_metric:
         curves = _against(scope, runs, key, reading.x_metric, _FINE)
         return [_cut(curve, reading.window) for curve in curves] if reading.window else curves
     if reading.window is None:
-        return [_curve(one) for one in series(scope, runs, [key], x=reading.x)[key]]
+        return [_curve(one) for one in series(scope, runs, [key], x=reading.x, samples=samples)[key]]
     low, high = reading.window
     if reading.x == "step":
-        bounds = max(0, math.ceil(low)), max(0, math.floor(high))
-        return [_curve(one) for one in series(scope, runs, [key], min_step=bounds[0], max_step=bounds[1])[key]]
+        ends = max(0, math.ceil(low)), max(0, math.floor(high))
+        found = series(scope, runs, [key], samples=samples, min_step=ends[0], max_step=ends[1])[key]
+        return [_curve(one) for one in found]
     # The store cuts by step: a coarse reading tells which steps fall into the window.
     coarse = [one for one in series(scope, runs, [key], x=reading.x)[key] if one.xs[-1] >= low and one.xs[0] <= high]
     if not coarse:

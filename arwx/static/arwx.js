@@ -107,6 +107,14 @@
     if (event.target.matches(".smooth input")) event.target.nextElementSibling.textContent = Number(event.target.value) ? Number(event.target.value).toFixed(2) : "off";
   });
 
+  // A list that shows only what has the words in it.
+  document.addEventListener("input", (event) => {
+    const list = event.target.dataset?.filters && $(`#${event.target.dataset.filters}`);
+    if (!list) return;
+    const words = event.target.value.trim().toLowerCase();
+    for (const one of list.children) one.hidden = !one.textContent.toLowerCase().includes(words);
+  });
+
   // A section that is closed or opened stays so in the address.
   document.addEventListener("toggle", (event) => {
     const section = event.target;

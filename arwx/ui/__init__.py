@@ -63,6 +63,7 @@ def init_app(app: Flask) -> None:
         members,
         organizations,
         projects,
+        run,
         runs,
         settings,
     )

@@ -99,15 +99,14 @@ def chart(name: str) -> Response:
     project, shown, key = _asked(name)
     if is_fragment():
         slot = _slot(shown, key, is_drawn=True)
-        answer = make_response(render_template("charts/_chart.html", slot=slot, shown=shown))
+        answer = web.conditional(make_response(render_template("charts/_chart.html", slot=slot, shown=shown)))
     else:
         figure = _figure(shown, key, _LARGE)
         slot = Slot(key, shown.address(key), figure)
-        needs = {"head": frame.head(project), "slot": slot, "figure": figure, "shown": shown}
-        metrics = charts.keys(shown.runs)
-        answer = make_response(render_template("charts/page.html", metrics=metrics, view=shown.view, **needs))
+        needs = {"head": frame.head(project), "slot": slot, "figure": figure, "shown": shown, "view": shown.view}
+        answer = make_response(render_template("charts/page.html", metrics=charts.keys(shown.runs), **needs))
     answer.vary.add("HX-Request")
-    return web.conditional(answer)
+    return answer
 
 
 @bp.get("/p/<name>/values")
@@ -204,7 +203,7 @@ def sections(shown: Shown, objective: str | None) -> tuple[list[Section], str]:
         name = "pinned" if key in shown.view.pins else _section(key, objective, prefixes)
         grouped.setdefault(name, []).append(key)
     order = sorted(grouped, key=lambda name: (name != "pinned", name != "", name == "system", name))
-    at_once = 0 if is_fragment() else max(1, min(_FIGURES_IN_PAGE, _SERIES_IN_PAGE // max(1, len(shown.looks))))
+    at_once = 0 if is_fragment() else max(1, min(_FIGURES_IN_PAGE, _SERIES_IN_PAGE // max(1, len(shown.runs))))
     found = []
     for name in order:
         is_closed = name == "system" and len(order) > 1

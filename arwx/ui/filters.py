@@ -45,6 +45,7 @@ def init_app(app: Flask) -> None:
         plain,
         slug,
         ran,
+        silence,
         twice,
         as_axis,
         quoted,
@@ -109,6 +110,11 @@ def duration(seconds: float) -> str:
 def ran(run: RunView) -> float:
     """For how many seconds a run went, or goes."""
     return criteria.ran(run, clock.now())
+
+
+def silence(run: RunView) -> float:
+    """For how many seconds nothing was heard of a run."""
+    return max(0.0, (clock.now() - run.last_seen_at).total_seconds())
 
 
 def ago(then: datetime | None) -> Markup:

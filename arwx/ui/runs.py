@@ -1,11 +1,11 @@
-"""The Runs lens of a project, the page of one run, and its receipt."""
+"""The Runs lens of a project: the table of runs beside their charts."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, g, make_response, render_template, request
 
-from arwx import charts, points
+from arwx import charts
 from arwx.runs import STATES, RunView
 from arwx.ui import bp, columns, frame, is_fragment, listing, view
 from arwx.ui import charts as figures
@@ -49,43 +49,6 @@ def project(name: str) -> Response:
         metrics=charts.keys(listed.runs),
         is_live=any(run.is_live for run in listed.runs),
         view=choice,
-    )
-
-
-@bp.get("/p/<name>/runs/<run_id>")
-def run(name: str, run_id: str) -> Response:
-    """One run: how it stands, its charts, its config and summary."""
-    project = g.scope.project(name)
-    found = figures.run_of(project, run_id)
-    choice = view.read(request.args)
-    shown = figures.shown_runs(project, choice, [found], found.id)
-    sections, metrics_fault = figures.sections(shown, project.objective_metric)
-    return _page(
-        "runs/_run.html" if is_fragment() else "runs/run.html",
-        head=frame.head(project),
-        run=found,
-        config=columns.flat(found.config),
-        summary=columns.flat(found.summary),
-        shown=shown,
-        sections=sections,
-        metrics_fault=metrics_fault,
-        metrics=charts.keys([found]),
-        is_live=found.is_live,
-        view=choice,
-    )
-
-
-@bp.get("/p/<name>/runs/<run_id>/receipt")
-def receipt(name: str, run_id: str) -> Response:
-    """What was acknowledged against what is stored: a line that opens into the whole receipt."""
-    project = g.scope.project(name)
-    found = figures.run_of(project, run_id)
-    return _page(
-        "runs/_receipt.html" if is_fragment() else "runs/receipt.html",
-        project=project,
-        run=found,
-        receipt=points.receipt(g.db, g.scope.stream(run_id)),
-        is_open=not is_fragment(),
     )
 
 

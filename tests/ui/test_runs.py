@@ -96,11 +96,15 @@ def test_a_page_that_asks_for_itself_gets_its_inside_without_drawings(ada_at_hom
 def test_an_unchanged_chart_is_a_304(ada_at_home: Visitor, ada: Caller) -> None:
     run_id = logged(ada)
     path = "/p/char-lm/chart?key=loss"
-    first = ada_at_home.get(path, headers={"Accept-Encoding": "gzip"})
-    same = ada_at_home.get(path, headers={"If-None-Match": first.headers["ETag"], "Accept-Encoding": "gzip"})
+    first = ada_at_home.get(path, is_htmx=True, headers={"Accept-Encoding": "gzip"})
+    same = ada_at_home.get(
+        path, is_htmx=True, headers={"If-None-Match": first.headers["ETag"], "Accept-Encoding": "gzip"}
+    )
     assert (same.status_code, same.data) == (304, b"")
     ada.ingest(run_id, [point(20, loss=0.01)], first_seq=20)
-    other = ada_at_home.get(path, headers={"If-None-Match": first.headers["ETag"], "Accept-Encoding": "gzip"})
+    other = ada_at_home.get(
+        path, is_htmx=True, headers={"If-None-Match": first.headers["ETag"], "Accept-Encoding": "gzip"}
+    )
     assert other.status_code == 200
 
 
