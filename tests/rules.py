@@ -10,6 +10,8 @@ from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, ColumnClause
 
 SMALL = ("reference", "local")
+# Rows that nobody may change or remove, but for the erasing of a whole organization.
+APPEND_ONLY = {"audit"}
 
 
 def schema_problems(metadata: MetaData) -> list[str]:
@@ -85,6 +87,9 @@ def statement_problems(statement: Any) -> list[str]:
     """
     if not isinstance(statement, Select | Update | Delete):
         return []
+    if isinstance(statement, Update | Delete) and getattr(statement.table, "name", "") in APPEND_ONLY:
+        if not statement.get_execution_options().get("arwx_erases"):
+            return [f"{statement.table.name}: rows are only ever added"]  # type: ignore[attr-defined]
     may_fan_out = isinstance(statement, Select) and statement._for_update_arg is None
     named: set[tuple[str, str]] = set()
     tables: dict[str, Table] = {}

@@ -2,7 +2,7 @@
 
 from flask import Response, g, request
 
-from arwx import db, points, projects, runs, web
+from arwx import audit, db, points, projects, runs, web
 from arwx.api import answers, body, bp, export, query, shapes
 from arwx.api.operation import CSV, NDJSON, operation
 
@@ -79,6 +79,7 @@ def get_metrics(run_id: str) -> Response:
     keys, low, high = query.words("keys"), query.whole("min_step"), query.whole("max_step")
     kind = request.accept_mimetypes.best_match(["application/json", *export.KINDS], default="application/json")
     if kind in export.KINDS:
+        audit.record_apart(db.current(), g.scope, "export", run_id, format=kind)
         return export.stream(db.current(), key, kind, keys, low, high)
     limit = query.whole("limit", 1, HISTORY_MOST) or HISTORY_LIMIT
     found = points.history(g.db, key, keys=keys, min_step=low, max_step=high, limit=limit, after=query.text("cursor"))

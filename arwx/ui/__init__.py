@@ -71,7 +71,7 @@ def init_app(app: Flask) -> None:
     # Forms are checked in `_admit`, for pages alone: the API takes no cookies, so nobody can forge a call to it.
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
     _csrf.init_app(app)
-    _logins.init_app(app)
+    _logins.init_app(app, add_context_processor=False)  # a failure page must not look up who failed
     _logins.user_loader(_visitor)
     filters.init_app(app)
     app.register_blueprint(bp)
