@@ -225,28 +225,29 @@ def progress(scope: Scope, project: Project, session: ResearchSession | None = N
     )
 
 
-def bests(scope: Scope, project: Project) -> list[tuple[int, float]]:
-    """The running best alone, for heads and cards: number and score of every experiment that moved it, in order."""
+def bests(scope: Scope, projects: Sequence[Project]) -> dict[str, list[tuple[int, float]]]:
+    """The running best alone, for heads and cards, by project id: number and score of all that moved it, in order."""
+    objectives = {project.id: project.objective_metric for project in projects if project.objective_metric}
     query = (
-        select(Experiment.index, Decision.score, Decision.lower_is_better)
+        select(Experiment.project_id, Experiment.index, Decision.metric, Decision.score, Decision.lower_is_better)
         .join(Decision, Decision.experiment_id == Experiment.id)
         .where(
             Experiment.org_id == scope.org_id,
             Decision.org_id == scope.org_id,
-            Experiment.project_id == project.id,
-            Decision.project_id == project.id,
+            Experiment.project_id.in_(objectives),
+            Decision.project_id.in_(objectives),
             Decision.number == Experiment.decision_count,  # the last one counts
             Decision.status == KEEP,
-            Decision.metric == project.objective_metric,
         )
         .order_by(Experiment.index)
     )
-    found: list[tuple[int, float]] = []
-    for index, score, lower_is_better in scope.db.execute(query):
-        if score is None:
+    found: dict[str, list[tuple[int, float]]] = {project_id: [] for project_id in objectives}
+    for project_id, index, metric, score, lower_is_better in scope.db.execute(query):
+        if score is None or metric != objectives[project_id]:
             continue
-        if not found or (score < found[-1][1] if lower_is_better else score > found[-1][1]):
-            found.append((index, score))
+        steps = found[project_id]
+        if not steps or (score < steps[-1][1] if lower_is_better else score > steps[-1][1]):
+            steps.append((index, score))
     return found
 
 

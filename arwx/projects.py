@@ -6,21 +6,47 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from arwx import clock, db, ids, pages, points
+from arwx import clock, db, experiments, ids, pages, points
 from arwx.access import Scope
+from arwx.frontier import is_reached
 from arwx.models import Project, Run
 from arwx.runs import CRASHED_AFTER
 
 
 @dataclass(frozen=True)
-class Card:
-    """A project as lists show it."""
+class Standing:
+    """A project, its goal, and how far it has come: the number and score of every experiment that moved the best."""
 
     name: str
     description: str | None
     objective_metric: str | None
     lower_is_better: bool
     target: float | None
+    experiment_count: int
+    steps: list[tuple[int, float]]
+
+    @property
+    def first(self) -> float | None:
+        return self.steps[0][1] if self.steps else None
+
+    @property
+    def best(self) -> float | None:
+        return self.steps[-1][1] if self.steps else None
+
+    @property
+    def is_reached(self) -> bool:
+        return is_reached(self.best, self.target, lower_is_better=self.lower_is_better)
+
+    @property
+    def gap(self) -> float | None:
+        """How much is missing to the target."""
+        return None if self.best is None or self.target is None else abs(self.best - self.target)
+
+
+@dataclass(frozen=True)
+class Card(Standing):
+    """A project as lists show it."""
+
     created_at: datetime
     run_count: int
     live_count: int
@@ -81,6 +107,7 @@ def find(scope: Scope, words: str, limit: int = 20) -> list[Project]:
 def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
     """The cards of these projects, in their order, in as many queries for one as for fifty."""
     project_ids = [project.id for project in projects]
+    bests = experiments.bests(scope, projects)
     counts: dict[str, int] = {}
     counted = (
         select(Run.project_id, func.count())
@@ -118,6 +145,8 @@ def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
             objective_metric=project.objective_metric,
             lower_is_better=project.lower_is_better,
             target=project.target,
+            experiment_count=project.experiment_count,
+            steps=bests.get(project.id, []),
             created_at=project.created_at,
             run_count=counts.get(project.id, 0),
             live_count=live.get(project.id, 0),

@@ -112,7 +112,7 @@
     const list = event.target.dataset?.filters && $(`#${event.target.dataset.filters}`);
     if (!list) return;
     const words = event.target.value.trim().toLowerCase();
-    for (const one of list.children) one.hidden = !one.textContent.toLowerCase().includes(words);
+    for (const one of list.matches("dl") ? list.children : $$(".columns-line", list)) one.hidden = !one.textContent.toLowerCase().includes(words);
   });
 
   // A section that is closed or opened stays so in the address.

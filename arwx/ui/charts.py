@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -198,7 +199,7 @@ def sections(shown: Shown, objective: str | None) -> tuple[list[Section], str]:
         return [], str(fault)
     grouped: dict[str, list[str]] = {}
     keys = [key for key in charts.keys(shown.runs, objective) if pattern.search(key)]
-    prefixes = {key.partition("/")[0] for key in keys if "/" in key}
+    prefixes = Counter(key.partition("/")[0] for key in keys if "/" in key)
     for key in keys:
         name = "pinned" if key in shown.view.pins else _section(key, objective, prefixes)
         grouped.setdefault(name, []).append(key)
@@ -288,14 +289,15 @@ def _hole_words(hole: charts.Hole, shown: Shown) -> str:
     return f"{shown.names[hole.run_id]}: step {int(hole.x):,}, one of {values} that were not finite"
 
 
-def _section(key: str, objective: str | None, prefixes: set[str]) -> str:
+def _section(key: str, objective: str | None, prefixes: Mapping[str, int]) -> str:
+    """The part before the first `/`; but twins are together, and what is alone with its prefix needs no section."""
     if key == objective:
         return ""
     prefix, slash, _ = key.partition("/")
     twins = [twin for twin in _TWINS if twin in prefixes]
     if prefix in twins and len(twins) > 1:
         return " · ".join(twins)
-    return prefix if slash else ""
+    return prefix if slash and (prefixes[prefix] > 1 or prefix == "system") else ""
 
 
 def _beside_its_twin(key: str) -> tuple[str, int]:

@@ -120,10 +120,10 @@ def choices(listed: Sequence[RunView], columns: Sequence[Column]) -> list[tuple[
     configs = dict.fromkeys(name for run in listed for name in flat(run.config))
     summaries = dict.fromkeys(name for run in listed for name in flat(run.summary))
     found = [
-        ("About the run", [row([item]) for item in _FIELDS.items()]),
-        ("Config", [row([(f"config.{name}", name)]) for name in configs]),
         ("Metrics", [row((f"{kind}.{key}", key) for kind in _METRIC_KINDS) for key in metrics]),
+        ("Config", [row([(f"config.{name}", name)]) for name in configs]),
         ("Summary", [row([(f"summary.{name}", name)]) for name in summaries]),
+        ("About the run", [row([item]) for item in _FIELDS.items()]),
     ]
     return [(title, rows) for title, rows in found if rows]
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from arwx import clock, criteria, people, web
 from arwx.runs import RunView
-from arwx.svg import ticks
+from arwx.svg import spark, ticks
 from arwx.ui import highlight
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -55,6 +55,7 @@ def init_app(app: Flask) -> None:
         program,
     ):
         app.add_template_filter(said)
+    app.add_template_filter(spark.draw, "spark")
     app.jinja_env.globals.update(
         asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"), organizations=organizations
     )

@@ -1,9 +1,13 @@
-"""The front page: all projects of the organization."""
+"""The front page with all projects of the organization, and what a project is after."""
 
-from flask import Response, g, make_response, render_template, request
+import math
 
-from arwx import projects
-from arwx.ui import bp, is_fragment
+from flask import Response, g, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from arwx import ids, projects
+from arwx.errors import invalid
+from arwx.ui import bp, is_fragment, needs
 
 
 @bp.get("/")
@@ -14,3 +18,33 @@ def home() -> Response:
     answer = make_response(render_template(template, cards=page.items, next=page.next))
     answer.vary.add("HX-Request")
     return answer
+
+
+@bp.post("/p/<name>/goal")
+@needs("write")
+def project_goal(name: str) -> BaseResponse:
+    """Change what the project is after."""
+    project = g.scope.writable.project(name)
+    metric, target = request.form.get("metric", "").strip(), request.form.get("target", "").strip()
+    if metric and not ids.is_metric_key(metric):
+        raise invalid("metric", "must be 1 to 255 characters without control characters")
+    projects.change(
+        project,
+        {
+            "objective_metric": metric or None,
+            "lower_is_better": request.form.get("lower") != "no",
+            "target": _number(target) if target else None,
+            "description": request.form.get("description", "").strip()[:4000] or None,
+        },
+    )
+    return redirect(url_for("ui.project", name=name))
+
+
+def _number(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise invalid("target", "must be a number")
+    return found

@@ -32,6 +32,33 @@ def test_the_head_tells_the_goal_and_how_far_it_is(ada_at_home: Visitor, ada: Ca
     assert "best 2.4, reached" in said(ada_at_home.get("/p/char-lm").text)
 
 
+def test_the_goal_is_changed_in_place(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb", "target": 2.45})
+    goal = {"metric": "acc", "lower": "no", "target": "0.9", "description": "Characters"}
+    assert ada_at_home.send("/p/char-lm", "/p/char-lm/goal", **goal).status_code == 302
+    assert "maximize acc to 0.9" in said(ada_at_home.get("/p/char-lm").text)
+    for target in ("soon", "nan", "1e999"):
+        assert ada_at_home.send("/p/char-lm", "/p/char-lm/goal", metric="x", target=target).status_code == 422
+    ada_at_home.send("/p/char-lm", "/p/char-lm/goal", description="Characters")
+    project = ada.get("/v1/projects/char-lm").json
+    assert (project["objective_metric"], project["target"], project["description"]) == (None, None, "Characters")
+
+
+def test_cards_tell_the_goal_too_and_cost_the_same_for_one_and_for_many(
+    ada_at_home: Visitor, ada: Caller, queries: list[str]
+) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb", "target": 2.45})
+    decided(ada, 2.6, 2.5)
+    queries.clear()
+    assert "minimize bpb to 2.45 — best 2.5, 0.05 to go" in said(ada_at_home.get("/").text)
+    for_one = len(queries)
+    for number in range(20):
+        ada.post("/v1/projects", json={"name": f"p{number}", "objective_metric": "loss"})
+    queries.clear()
+    ada_at_home.get("/")
+    assert len(queries) == for_one
+
+
 def test_every_lens_is_a_link_and_says_where_one_is(ada_at_home: Visitor, ada: Caller) -> None:
     ada.run("char-lm")
     for path, name in (("", "Runs"), ("/experiments", "Experiments"), ("/artifacts", "Artifacts")):

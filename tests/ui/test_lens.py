@@ -123,20 +123,22 @@ def test_only_this_shows_one_line_and_all_rows(ada_at_home: Visitor, lab: Caller
 
 
 def test_sections_put_twins_beside_each_other_pins_first_and_system_last(ada_at_home: Visitor, lab: Caller) -> None:
-    lab.ingest("a", [point(30, **{"val/loss": 1.0, "train/loss": 1.0, "gpu/a": 1.0})], first_seq=20)
+    lab.ingest(
+        "a", [point(30, **{"val/loss": 1.0, "train/loss": 1.0, "gpu/a": 1.0, "gpu/b": 1.0, "alone/x": 1})], first_seq=20
+    )
 
     def charts(query: str = "") -> dict[str, list[str]]:
         parts = lens(ada_at_home, query).split("data-section=")[1:]
         return {part.split('"')[1]: re.findall(r'data-key-name="([^"]+)"', part) for part in parts}
 
     assert charts() == {
-        "main": ["val/bpb", "lr"],
-        "gpu": ["gpu/a"],
+        "main": ["val/bpb", "alone/x", "lr"],
+        "gpu": ["gpu/a", "gpu/b"],
         "train · val": ["train/bpb", "train/loss", "val/loss"],
         "system": ["system/cpu"],
     }
-    assert list(charts("?pin=gpu/a,lr").items())[:2] == [("pinned", ["gpu/a", "lr"]), ("main", ["val/bpb"])]
-    assert charts("?metrics=^val/(loss|acc)$") == {"val": ["val/loss"]}
+    assert list(charts("?pin=gpu/a,lr").items())[:2] == [("pinned", ["gpu/a", "lr"]), ("main", ["val/bpb", "alone/x"])]
+    assert charts("?metrics=^val/(loss|acc)$") == {"main": ["val/loss"]}
     assert "The pattern has a ( without its )" in lens(ada_at_home, "?metrics=(loss")
     closed = lens(ada_at_home, "?closed=gpu&opened=system")
     states = dict(re.findall(r'data-section="([^"]+)" id="[^"]+" (open)?', closed))
