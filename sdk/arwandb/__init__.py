@@ -35,7 +35,10 @@ from .standins import (
     Settings,
     Table,
     Video,
+    agent,
     plot,
+    sweep,
+    util,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -45,9 +48,9 @@ __version__ = "1.3.1"
 
 __all__ = [
     "AlertLevel", "Api", "Artifact", "Audio", "Error", "Graph", "Histogram", "Html", "Image", "Molecule", "Object3D",
-    "Plotly", "Run", "Settings", "Table", "UsageError", "Video", "alert", "config", "define_metric", "finish", "init",
-    "log", "log_artifact", "login", "plot", "run", "save", "setup", "summary", "sync", "teardown", "termlog", "termwarn",
-    "unwatch", "use_artifact", "watch",
+    "Plotly", "Run", "Settings", "Table", "UsageError", "Video", "agent", "alert", "config", "define_metric", "finish", "init",
+    "log", "log_artifact", "login", "plot", "require", "run", "save", "setup", "summary", "sweep", "sync", "teardown",
+    "termlog", "termwarn", "unwatch", "use_artifact", "util", "watch",
 ]  # fmt: skip
 
 
@@ -98,6 +101,7 @@ def init(
     open_run = run
     if open_run is not None and not open_run.is_finished and reinit in (False, "return_previous"):
         return open_run
+    mode = mode or _mode_of(others.get("settings"))
     given = {
         "project": project, "name": name, "id": id, "resume": resume, "tags": tags, "group": group, "job_type": job_type,
         "notes": notes, "mode": mode, "writer_id": writer_id, "system_metrics": system_metrics,
@@ -127,6 +131,12 @@ _WANDB_ARGUMENTS = {
     "monitor_gym", "sync_tensorboard", "save_code", "fork_from", "resume_from", "magic", "tensorboard", "base_url",
     "flush_interval",
 }  # fmt: skip
+
+
+def _mode_of(settings: Any) -> str | None:
+    """The mode that W&B's settings ask for: a script that turns its runs off means it."""
+    given = settings if isinstance(settings, Mapping) else getattr(settings, "given", {})
+    return given.get("mode")
 
 
 def _make_current(fresh: Run) -> None:
@@ -212,6 +222,10 @@ def alert(*given: Any, **more: Any) -> None:
 
 def setup(*_: Any, **__: Any) -> None:
     """Accepted for W&B scripts; there is nothing to set up."""
+
+
+def require(*_: Any, **__: Any) -> None:
+    """Accepted for W&B scripts; nothing has to be switched on."""
 
 
 def teardown(exit_code: int | None = None) -> None:

@@ -24,6 +24,7 @@ SYNC_EVERY_S = 1.0
 _SAVE_EVERY_S = 1.0
 # How long the end of a run waits for a server that is not there, unless it was told how long.
 _ABSENT_S = 1.0
+_NO_KEY = b'{"detail":"there is none; set ARWANDB_API_KEY or run: python -m arwandb login"}'
 
 
 class Engine:
@@ -176,7 +177,7 @@ class Engine:
         if self._http.key is None:
             self._http.key = self.settings.api_key
             if self._http.key is None:
-                return Response(401, {}, b"")
+                return Response(401, {}, _NO_KEY)
         response = self._http.send(request)
         if response.status == 401:
             self._http.key = self.settings.api_key  # perhaps there was a login in the meantime

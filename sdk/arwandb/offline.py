@@ -18,7 +18,8 @@ from .settings import Settings
 from .stream import SpoolReader
 
 _FILE = re.compile(r"([A-Za-z0-9_-]{1,64})\.([0-9a-f]{32})\.(?:run|(?:\d+)\.spool)$")
-_GIVE_UP_S = 60.0
+# How long a sync goes on without progress, and without anybody listening.
+_GIVE_UP_S, _ABSENT_S = 60.0, 5.0
 
 Progress = Callable[[str, int, int], None]
 
@@ -183,8 +184,8 @@ def _sync_stream(
                 _save_ack(one)
             if progress is not None:
                 progress(one.identity.run, min(total, reader.acked - start), total)
-        if now - last_progress > give_up_s:
-            receipt.faults.append(sender.refusal or "the server cannot be reached")
+        if (fault := _fatal(sender, now, last_progress, give_up_s)) is not None:
+            receipt.faults.append(fault)
             break
         time.sleep(min(max(0.0, due - time.monotonic()), 1.0) if not sender.is_done else 0.0)
     _save_ack(one)
@@ -194,6 +195,18 @@ def _sync_stream(
     receipt.waiting += reader.backlog
     receipt.damaged_bytes += reader.damaged_bytes
     receipt.quarantined += reader.quarantined
+
+
+def _fatal(sender: Sender, now: float, last_progress: float, give_up_s: float) -> str | None:
+    """Why it makes no sense to go on, if so: the server says no, nobody listens, or nothing moves for too long."""
+    if sender.refusal is not None:
+        return f"the run is refused: {sender.refusal}"
+    patience = give_up_s
+    if sender.away_since is not None:
+        patience = min(_ABSENT_S, give_up_s)
+    if sender.is_denied or now - last_progress > patience:
+        return sender.trouble or "the server does not answer"
+    return None
 
 
 def _save_ack(one: Spooled) -> None:

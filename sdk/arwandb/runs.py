@@ -17,6 +17,7 @@ from .papers import Papers
 from .records import Identity
 from .settings import Settings, UsageError
 from .values import settle, whole_step
+from .wandb_names import WandbNames
 
 _now = time.time
 # Types whose values cannot change behind our back: they are kept as they are and looked at later, off the training
@@ -41,7 +42,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{''.join(digits)}"
 
 
-class Run:
+class Run(WandbNames):
     """One run. `log` costs the training loop about a microsecond; everything else happens on other threads."""
 
     def __init__(self, settings: Settings, config: Any = None) -> None:
@@ -213,6 +214,10 @@ class Run:
         given = self._server_run().get("url")
         return str(given) if given else f"{self.settings.base_url}/p/{quote(self.project)}/runs/{self.id}"
 
+    def get_url(self) -> str:
+        """The same, as W&B calls it."""
+        return self.url
+
     @property
     def name(self) -> str:
         """The name of the run; the server makes one up if none was given."""
@@ -350,76 +355,6 @@ class Run:
             if self._engine is None:
                 self._start(next_step=self._buffer.encoder.next_step)
                 life.remember(self)
-
-    # What W&B scripts call.
-
-    @property
-    def entity(self) -> str:
-        return ""
-
-    @property
-    def path(self) -> str:
-        return f"{self.project}/{self.id}"
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        return tuple(self.settings.tags)
-
-    @property
-    def notes(self) -> str | None:
-        return self.settings.notes
-
-    @property
-    def group(self) -> str | None:
-        return self.settings.group
-
-    @property
-    def job_type(self) -> str | None:
-        return self.settings.job_type
-
-    @property
-    def disabled(self) -> bool:
-        return self.settings.mode == "disabled"
-
-    @property
-    def offline(self) -> bool:
-        return self.settings.mode == "offline"
-
-    def get_url(self) -> str:
-        return self.url
-
-    def project_name(self) -> str:
-        return self.project
-
-    def watch(self, *_: Any, **__: Any) -> None:
-        notice.once("watch", "watch() is not recorded: gradients and graphs are not kept")
-
-    def unwatch(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def define_metric(self, *_: Any, **__: Any) -> None:
-        notice.once("define_metric", "define_metric() is not recorded: charts are drawn over step or time")
-
-    def save(self, *_: Any, **__: Any) -> list[str]:
-        notice.once("save", "save() is not recorded: files are not uploaded with a run")
-        return []
-
-    def log_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
-        notice.once("log_artifact", "log_artifact() is not recorded")
-        return artifact
-
-    def use_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
-        notice.once("use_artifact", "use_artifact() is not recorded")
-        return artifact
-
-    def log_code(self, *_: Any, **__: Any) -> None:
-        notice.once("log_code", "log_code() is not recorded")
-
-    def alert(self, title: str = "", text: str = "", **_: Any) -> None:
-        notice.say(f"alert: {title}: {text}")
-
-    def mark_preempting(self) -> None:
-        pass
 
 
 def _remember_lasting(value: Any) -> None:

@@ -35,7 +35,10 @@ class Sender:
 
     `step(now)` makes at most one request and returns when it wants to be called again. `is_closing` says that no more
     entries will come; then `is_done` becomes true once the server has everything. Nothing is forgotten before the server
-    has answered in a way that only an arwx server that stored it would. `away_since` says since when nobody listens.
+    has answered in a way that only an arwx server that stored it would.
+
+    Of what goes wrong it tells: `trouble`, the reason of the current pause; `is_denied`, that it is the key; `refusal`, that
+    the server does not want the run; `away_since`, since when nobody listens.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Sender:
         self.is_done = False
         self.run: Document = {}
         self.refusal: str | None = None
+        self.trouble: str | None = None
+        self.is_denied = False
         self.away_since: float | None = None
         self._hurry = False
         self._failures = 0
@@ -131,12 +136,14 @@ class Sender:
         if response.status in (200, 201) and document.get(name) == self.stream.identity.run:
             self._failures = 0
             self._sent_at = now
+            self.trouble, self.is_denied = None, False
             return document
         return None
 
     def _pause(self, now: float, reason: str, *, seconds: float | None = None, kind: str = "network") -> float:
         """Try again later: with growing, spread pauses, or as long as the server asked for."""
         self._failures += 1
+        self.trouble, self.is_denied = reason, kind == "key"
         longest = _HURRIED_PAUSE_S if self._hurry else _LONGEST_PAUSE_S
         if seconds is None:
             seconds = 0.05 + self._chance() * min(longest, _FIRST_PAUSE_S * 2 ** min(self._failures, 10))
@@ -149,7 +156,8 @@ class Sender:
         """The pause that this answer asks for; None if it is a verdict on what was sent."""
         status = response.status
         if status == 401 or (status == 403 and response.is_problem):
-            return self._pause(now, f"the server refuses the API key, {status}", seconds=_DENIED_PAUSE_S, kind="key")
+            reason = response.json().get("detail") or status
+            return self._pause(now, f"the API key is refused: {reason}", seconds=_DENIED_PAUSE_S, kind="key")
         if status in (408, 425, 429) or status >= 500:
             return self._pause(now, f"the server answers {status}", seconds=_retry_after(response))
         if response.is_problem and response.json().get("code") != "truncated_body":
@@ -177,14 +185,13 @@ class Sender:
         if pause is not None:
             self._may_be_registered |= response.status >= 500 or response.status < 400
             return pause
-        self.refusal = str(response.json().get("detail") or f"status {response.status}")
+        reason = str(response.json().get("detail") or f"status {response.status}")
         if not self._was_refused_whole and response.status in (413, 422):
             self._was_refused_whole = True
-            notice.once(
-                "registration", f"the server refuses the run's description, going on without it: {self.refusal}"
-            )
+            notice.once("registration", f"the server refuses the run's description, going on without it: {reason}")
             return now
-        return self._pause(now, f"the run is refused: {self.refusal}", seconds=_REFUSED_PAUSE_S, kind="run")
+        self.refusal = reason
+        return self._pause(now, f"the run is refused: {reason}", seconds=_REFUSED_PAUSE_S, kind="run")
 
     def _deliver(self, now: float) -> float:
         start = self.stream.acked

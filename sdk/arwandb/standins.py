@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .runs import new_id
+
 
 class _StandIn:
     """Takes any arguments and any call."""
@@ -64,7 +66,11 @@ class Artifact(_StandIn):
 
 
 class Settings(_StandIn):
-    """Stands in for `wandb.Settings`; what a run is told stands in the arguments of `init()` and in the environment."""
+    """Stands in for `wandb.Settings`; of it the mode counts. All else stands in `init()` and in the environment."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.given = given
 
 
 class Table(_StandIn):
@@ -95,6 +101,26 @@ class Api:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise NotImplementedError("arwandb has no Api object; read runs from the server at /v1 (see /docs there)")
+
+
+def sweep(*_: Any, **__: Any) -> str:
+    """There are no sweeps; a script that needs one cannot go on."""
+    raise NotImplementedError("arwandb has no sweeps; start one run for each setting, with a common group")
+
+
+agent = sweep
+
+
+class _Util:
+    """Stands in for the one function of `wandb.util` that scripts call."""
+
+    @staticmethod
+    def generate_id(length: int = 8) -> str:
+        """A random id for a run, of at most 13 characters."""
+        return new_id("run")[-max(1, min(length, 13)) :]
+
+
+util = _Util()
 
 
 class _Plot:

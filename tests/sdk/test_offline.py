@@ -155,8 +155,34 @@ def test_a_server_that_is_away_makes_sync_give_up_in_time(standin: StandIn, spoo
     (receipt,) = offline.sync(str(spool), give_up_s=0.5)
     assert receipt.waiting == 1
     assert not receipt.is_intact
+    assert "refused" in str(receipt)
     standin.restart()
+    standin.fault = lambda method, path: (503, {}, b"")
+    (receipt,) = offline.sync(str(spool), give_up_s=0.5)
+    assert "the server answers 503" in str(receipt)
+    standin.fault = lambda method, path: None
     assert arwandb.sync()[0].is_intact
+
+
+def test_a_server_that_says_no_ends_a_sync_at_once(
+    standin: StandIn, spool: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import time
+
+    arwandb.init(id="r", mode="offline", project="mine")
+    arwandb.log({"loss": 1.0})
+    arwandb.finish(quiet=True)
+    start = time.monotonic()
+    monkeypatch.setenv("ARWANDB_API_KEY", "arwx_live_wrong")
+    assert cli.main(["sync"]) == 1
+    assert "the API key is refused" in capsys.readouterr().out
+    monkeypatch.setenv("ARWANDB_API_KEY", standin.key)
+    standin.model.runs["r"] = {"id": "r", "project": "theirs", "config": {}, "summary": {}}
+    assert cli.main(["sync"]) == 1
+    assert "the run is refused: the run is there already" in capsys.readouterr().out
+    assert time.monotonic() - start < 5
+    del standin.model.runs["r"]
+    assert cli.main(["sync"]) == 0
 
 
 @pytest.mark.parametrize(

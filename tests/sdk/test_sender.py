@@ -140,6 +140,21 @@ def test_a_key_that_stops_working_costs_nothing_once_it_works_again(
     assert capsys.readouterr().err.count("API key") == 1
 
 
+def test_without_a_key_a_line_says_how_to_get_one_and_a_login_is_enough(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ARWANDB_API_KEY")
+    run = arwandb.init()
+    log(100)
+    until(lambda: run.status()["spooled"] == 100)
+    time.sleep(0.2)
+    assert standin.model.requests == []
+    assert arwandb.login(standin.key)
+    arwandb.finish()
+    whole(standin, run, 100)
+    assert capsys.readouterr().err.count("python -m arwandb login") == 1
+
+
 @pytest.mark.parametrize("count", [1, 40, 3000, 12_000])
 def test_the_smallest_failing_part_is_put_aside_and_the_rest_goes_on(
     standin: StandIn, spool: Path, count: int, capsys: pytest.CaptureFixture[str]

@@ -49,8 +49,10 @@ with wandb.init(project="p", id="w", config={"lr": 1}) as run:
     assert run.summary["loss"] == 1.0
 """,
     "media and models": """
+wandb.require("core")
 wandb.login()
-run = wandb.init(project="p", id="w", save_code=True)
+assert len(wandb.util.generate_id()) == 8 and wandb.util.generate_id() != wandb.util.generate_id()
+run = wandb.init(project="p", id="w", save_code=True, settings=wandb.Settings(console="off"))
 wandb.watch(object(), log="all")
 wandb.define_metric("val/*", step_metric="epoch")
 table = wandb.Table(columns=["a", "b"], data=[[1, 2]])
@@ -62,6 +64,8 @@ wandb.save("model.pt")
 artifact = wandb.Artifact("model", type="model")
 artifact.add_file("model.pt")
 run.log_artifact(artifact)
+run.log_model("model.pt", name="m")
+assert (run.entity, run.path, run.resumed, run.disabled, run.get_url()) == ("", "p/w", False, False, run.url)
 wandb.alert(title="t", text="x", level=wandb.AlertLevel.WARN)
 wandb.unwatch()
 wandb.finish(exit_code=0)
@@ -96,8 +100,11 @@ def test_before_init_the_error_says_what_to_do() -> None:
             call()
 
 
-def test_disabled_does_nothing_at_all(spool: Path) -> None:
-    run = arwandb.init(mode="disabled")
+@pytest.mark.parametrize(
+    "given", [{"mode": "disabled"}, {"settings": arwandb.Settings(mode="disabled")}, {"settings": {"mode": "disabled"}}]
+)
+def test_disabled_does_nothing_at_all(spool: Path, given: dict[str, Any]) -> None:
+    run = arwandb.init(**given)
     arwandb.log({"loss": 1.0})
     run.config.lr = 1.0
     run.summary["best"] = 1.0
@@ -134,6 +141,12 @@ def test_resume_must_and_never_are_answered_before_training_begins(standin: Stan
     standin.fault = fault
     with pytest.raises(arwandb.UsageError, match="no run"):
         arwandb.init(id="nowhere", resume="must")
+
+
+def test_what_cannot_be_done_at_all_says_so_at_once() -> None:
+    for call in (arwandb.Api, arwandb.sweep, arwandb.agent):
+        with pytest.raises(NotImplementedError, match="arwandb has no"):
+            call()
 
 
 def test_config_takes_anything_and_masks_secrets(standin: StandIn) -> None:

@@ -1,0 +1,121 @@
+"""What W&B scripts ask of a run, beyond what is ours: the names are there, and what is not recorded is said once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import notice
+from .settings import Settings
+
+_NOT_RECORDED = {
+    "watch": "gradients and graphs are not kept",
+    "define_metric": "charts are drawn over step or time",
+    "save": "files are not uploaded with a run",
+    "log_code": "the commit is noted",
+    "log_artifact": "artifacts are made with arwandb.autoresearch",
+    "use_artifact": "artifacts are fetched with arwandb.autoresearch",
+    "link_artifact": "artifacts have refs, see arwandb.autoresearch",
+    "log_model": "models are artifacts, see arwandb.autoresearch",
+    "use_model": "models are artifacts, see arwandb.autoresearch",
+    "link_model": "models are artifacts, see arwandb.autoresearch",
+}
+
+
+def _leave_out(name: str) -> None:
+    notice.once(name, f"{name}() is not recorded: {_NOT_RECORDED[name]}")
+
+
+class WandbNames:
+    """Base of `Run`: its attributes and methods that W&B has and arwx does not need."""
+
+    settings: Settings
+    project: str
+    id: str
+
+    @property
+    def entity(self) -> str:
+        return ""
+
+    @property
+    def path(self) -> str:
+        return f"{self.project}/{self.id}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return tuple(self.settings.tags)
+
+    @property
+    def notes(self) -> str | None:
+        return self.settings.notes
+
+    @property
+    def group(self) -> str | None:
+        return self.settings.group
+
+    @property
+    def job_type(self) -> str | None:
+        return self.settings.job_type
+
+    @property
+    def disabled(self) -> bool:
+        return self.settings.mode == "disabled"
+
+    @property
+    def offline(self) -> bool:
+        return self.settings.mode == "offline"
+
+    @property
+    def resumed(self) -> bool:
+        return False
+
+    @property
+    def sweep_id(self) -> None:
+        return None
+
+    def project_name(self) -> str:
+        return self.project
+
+    def watch(self, *_: Any, **__: Any) -> None:
+        _leave_out("watch")
+
+    def unwatch(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def define_metric(self, *_: Any, **__: Any) -> None:
+        _leave_out("define_metric")
+
+    def save(self, *_: Any, **__: Any) -> list[str]:
+        _leave_out("save")
+        return []
+
+    def restore(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def log_code(self, *_: Any, **__: Any) -> None:
+        _leave_out("log_code")
+
+    def log_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
+        _leave_out("log_artifact")
+        return artifact
+
+    def use_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
+        _leave_out("use_artifact")
+        return artifact
+
+    def link_artifact(self, *_: Any, **__: Any) -> None:
+        _leave_out("link_artifact")
+
+    def log_model(self, *_: Any, **__: Any) -> None:
+        _leave_out("log_model")
+
+    def use_model(self, *_: Any, **__: Any) -> None:
+        _leave_out("use_model")
+
+    def link_model(self, *_: Any, **__: Any) -> None:
+        _leave_out("link_model")
+
+    def alert(self, title: str = "", text: str = "", **_: Any) -> None:
+        notice.say(f"alert: {title}: {text}")
+
+    def mark_preempting(self) -> None:
+        pass
