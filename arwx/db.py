@@ -167,10 +167,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
     SQLite's own busy handler sleeps inside C, where it would stop every other request of a gevent worker.
     """
-    if not connection.get_execution_options().get("arwx_writes"):
-        connection.exec_driver_sql("BEGIN")
-        return
     driver: Any = connection.connection.driver_connection
+    if not connection.get_execution_options().get("arwx_writes"):
+        driver.execute("BEGIN")
+        return
     driver.execute("PRAGMA busy_timeout=0")
     try:
         deadline = time.monotonic() + _LOCK_PATIENCE_S

@@ -18,6 +18,7 @@ from arwx import audit, clock, db, ids
 from arwx.access import LEVELS, Scope
 from arwx.errors import Forbidden, Unauthorized, invalid
 from arwx.models import ApiKey
+from arwx.prepared import Prepared
 
 PREFIX = "arwx_live_"
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -103,8 +104,10 @@ class Holder:
 
 
 # Built once: it runs before every request.
-_FIND = select(ApiKey.org_id, ApiKey.id, ApiKey.scope, ApiKey.last_used_at).where(
-    ApiKey.org_id == bindparam("org_id"), ApiKey.hash == bindparam("hash"), ApiKey.revoked_at.is_(None)
+_FIND = Prepared(
+    select(ApiKey.org_id, ApiKey.id, ApiKey.scope, ApiKey.last_used_at).where(
+        ApiKey.org_id == bindparam("org_id"), ApiKey.hash == bindparam("hash"), ApiKey.revoked_at.is_(None)
+    )
 )
 
 
@@ -113,7 +116,7 @@ def find(session: Session, secret: str) -> Holder:
     org_id = _org_of(secret)
     row = None
     if org_id is not None:
-        row = session.connection().execute(_FIND, {"org_id": org_id, "hash": _hash(secret)}).one_or_none()
+        row = _FIND.one(session, {"org_id": org_id, "hash": _hash(secret)})
     if row is None:
         raise Unauthorized("A valid API key is needed: Authorization: Bearer arwx_live_…")
     return Holder(*row)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = [
     {"aside", "clock", "config", "errors"},
     {"ids", "links"},
-    {"db", "models", "pages"},
+    {"db", "models", "pages", "prepared"},
     {"svg", "frontier", "textdiff", "patterns"},
     {"trees", "criteria"},
     {"points", "blobstore"},

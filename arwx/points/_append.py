@@ -15,18 +15,24 @@ from arwx.points._ranges import Range
 from arwx.points._stream import Stream, Writer
 from arwx.points._tables import ROW_ENTRIES, ledger, tokens
 from arwx.points._types import LAST_STEP, Appended, Batch, Expected, RunKey
+from arwx.prepared import Prepared, named
 
-_LEDGER_ROWS = select(ledger.c.first_seq, ledger.c.digests).where(
-    ledger.c.org_id == bindparam("o"),
-    ledger.c.run_id == bindparam("r"),
-    ledger.c.writer == bindparam("w"),
-    ledger.c.first_seq > bindparam("low"),
-    ledger.c.first_seq < bindparam("high"),
+_LEDGER_ROWS = Prepared(
+    select(ledger.c.first_seq, ledger.c.digests).where(
+        ledger.c.org_id == bindparam("o"),
+        ledger.c.run_id == bindparam("r"),
+        ledger.c.writer == bindparam("w"),
+        ledger.c.first_seq > bindparam("low"),
+        ledger.c.first_seq < bindparam("high"),
+    )
 )
-_TOKEN = select(tokens.c.content).where(
-    tokens.c.org_id == bindparam("o"), tokens.c.run_id == bindparam("r"), tokens.c.token == bindparam("t")
+_TOKEN = Prepared(
+    select(tokens.c.content).where(
+        tokens.c.org_id == bindparam("o"), tokens.c.run_id == bindparam("r"), tokens.c.token == bindparam("t")
+    )
 )
-_INSERT_ROWS = insert(ledger)
+_NOTE_TOKEN = Prepared(insert(tokens).values(named(*tokens.c.keys())))
+_INSERT_ROWS = Prepared(insert(ledger).values(named(*ledger.c.keys())))
 
 _Flags = npt.NDArray[np.bool_]
 
@@ -86,8 +92,8 @@ def finish(db: Session, key: RunKey, expected: list[Expected]) -> None:
     stream = _stream.lock(db, key)
     for claim in expected:
         writer = _stream.writer(db, stream, claim.writer_id, claim.epoch)
-        writer.expected = (claim.points, claim.next_seq)
         writer.save(db, key)
+        writer.expect(db, key, claim.points, claim.next_seq)
     _compact.run(db, stream, is_final=True)
     stream.save(db)
 
@@ -104,12 +110,11 @@ def _is_known(db: Session, key: RunKey, batch: Batch, columns: Columns) -> bool:
     content = blake2b(b"\0".join([batch.writer_id.encode(), columns.content]), digest_size=16).digest()
     identity = b"content:" + content if batch.token is None else b"token:" + batch.token.encode()
     token = blake2b(identity, digest_size=16).digest()
-    known = db.connection().execute(_TOKEN, {"o": key.org_id, "r": key.run_id, "t": token}).scalar_one_or_none()
+    known = _TOKEN.one(db, {"o": key.org_id, "r": key.run_id, "t": token})
     if known is None:
-        note = {"org_id": key.org_id, "run_id": key.run_id, "token": token, "content": content}
-        db.connection().execute(insert(tokens), note)
+        _NOTE_TOKEN.run(db, {"org_id": key.org_id, "run_id": key.run_id, "token": token, "content": content})
         return False
-    if known != content:
+    if known[0] != content:
         raise Conflict("This Idempotency-Key came before with another batch.", code="idempotency_conflict")
     return True
 
@@ -124,7 +129,7 @@ def _conflicting(
         return conflicting
     # A row begins at most one row's length before the first entry that it covers.
     where = {"w": writer.number, "low": first_seq - ROW_ENTRIES, "high": first_seq + count}
-    for row_seq, stored in db.connection().execute(_LEDGER_ROWS, {"o": key.org_id, "r": key.run_id, **where}):
+    for row_seq, stored in _LEDGER_ROWS.all(db, {"o": key.org_id, "r": key.run_id, **where}):
         known = np.frombuffer(stored, "<u2")
         low, high = max(row_seq - first_seq, 0), min(row_seq + len(known) - first_seq, count)
         if low < high:
@@ -174,7 +179,7 @@ def _write(
         row["first_seq"] = first_seq + row.pop("at")  # type: ignore[operator]
         stream.pending_batches += row["payload"] is not None
         stream.pending_points += row["points"]  # type: ignore[operator]
-    db.connection().execute(_INSERT_ROWS, [{**home, **row} for row in rows])
+    _INSERT_ROWS.run(db, *[{**home, **row} for row in rows])
     for low, high in new:
         writer.next_seq, writer.above = _ranges.add(writer.next_seq, writer.above, first_seq + low, first_seq + high)
         if columns.points(low, high):

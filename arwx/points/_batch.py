@@ -2,10 +2,13 @@
 
 import math
 import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +25,7 @@ _HEAD = struct.Struct("<BBII")
 _DENSE, _SPARSE = 0, 1
 # Stands for the ts of an entry that came without one. Its bits are those of a NaN, which no ts has.
 _NO_TS = np.array([0x7FF8_0000_0000_0001], np.uint64).view(np.float64)[0]
+_NONFINITE = attrgetter("nonfinite")
 _NUMBERS = {float, int, bool}
 
 
@@ -37,7 +41,7 @@ class Skipped:
 class Columns:
     """Entries as columns. The values of entry i are `values[offsets[i]:offsets[i + 1]]`, in the order of the wire.
 
-    `key_index` says which of `keys` a value has; it is None when every entry has all the keys in their order.
+    `key_index` says which of `keys` a value has; it is None when every entry has all the keys, with values in their order.
     """
 
     keys: tuple[str, ...]
@@ -53,8 +57,9 @@ class Columns:
     @cached_property
     def _value_hashes(self) -> _hash.Hashes:
         hashes = np.array([_hash.of_key(key) for key in self.keys], np.uint64)
-        by_value = np.tile(hashes, len(self.steps)) if self.key_index is None else hashes[self.key_index]
-        return _hash.of_values(by_value, self.values)
+        if self.key_index is None:
+            return _hash.of_values(hashes, self.values.reshape(-1, len(hashes))).reshape(-1)
+        return _hash.of_values(hashes[self.key_index], self.values)
 
     @cached_property
     def digests(self) -> npt.NDArray[np.uint16]:
@@ -65,8 +70,11 @@ class Columns:
     @cached_property
     def checksums(self) -> _hash.Hashes:
         """The checksum of the points of each entry."""
-        places = np.repeat(_hash.of_places(self.steps, self.ts), np.diff(self.offsets))
-        return self._by_entry(_hash.of_points(places, self._value_hashes))
+        places = _hash.of_places(self.steps, self.ts)
+        if self.key_index is None:
+            table = self._value_hashes.reshape(-1, len(self.keys))
+            return _hash.row_sums(_hash.of_points(places[:, np.newaxis], table))
+        return self._by_entry(_hash.of_points(np.repeat(places, np.diff(self.offsets)), self._value_hashes))
 
     @property
     def content(self) -> bytes:
@@ -75,6 +83,8 @@ class Columns:
         return b"".join(part.tobytes() for part in (self.steps, self.sent_ts, self.skipped, sums))
 
     def _by_entry(self, hashes: _hash.Hashes) -> _hash.Hashes:
+        if self.key_index is None:
+            return _hash.row_sums(hashes.reshape(-1, len(self.keys)))
         sums = np.zeros(len(hashes) + 1, np.uint64)
         np.cumsum(hashes, out=sums[1:])
         return sums[self.offsets[1:]] - sums[self.offsets[:-1]]
@@ -137,10 +147,10 @@ def columns(entries: Sequence[Entry], arrived_ts: float) -> Columns:
     steps = _steps(entries)
     sent = [entry.ts for entry in entries]
     if None in sent:
-        ts = np.array([arrived_ts if moment is None else moment for moment in sent], np.float64)
-        sent_ts = np.array([_NO_TS if moment is None else moment for moment in sent], np.float64)
+        ts = _floats([arrived_ts if moment is None else moment for moment in sent])
+        sent_ts = _floats([_NO_TS if moment is None else moment for moment in sent])
     else:
-        ts = sent_ts = np.array(sent, np.float64)
+        ts = sent_ts = _floats(sent)
     if not (np.isfinite(ts) & (ts >= 0)).all():
         where = int(np.flatnonzero(~(np.isfinite(ts) & (ts >= 0)))[0])
         raise invalid(f"points[{where}].ts", "must be a finite number of seconds, not below 0")
@@ -193,7 +203,7 @@ def decode_keys(payload: bytes) -> tuple[list[str], int]:
 
 def _steps(entries: Sequence[Entry]) -> Ints:
     try:
-        steps = np.array([entry.step for entry in entries], np.int64)
+        steps = np.frombuffer(array("q", [entry.step for entry in entries]), np.int64)
         if steps.min() >= 0 and steps.max() < 2**53:
             return steps
     except OverflowError:
@@ -202,18 +212,24 @@ def _steps(entries: Sequence[Entry]) -> Ints:
     raise invalid(f"points[{where}].step", "must be from 0 to 9007199254740991")
 
 
+def _floats(numbers: Sequence[Any]) -> Floats:
+    """The numbers as an array, in half of the time that numpy takes for a list.
+
+    Raises `struct.error` for what is no number, and OverflowError for an int that no float can hold.
+    """
+    return np.frombuffer(struct.pack(f"<{len(numbers)}d", *numbers), np.float64)
+
+
 def _dense(entries: Sequence[Entry]) -> tuple[tuple[str, ...], Floats] | None:
     """Keys and values, when all entries have the same keys and finite numbers alone: the usual case, and quick."""
-    keys = tuple(entries[0].metrics)
-    same = [not entry.nonfinite and tuple(entry.metrics) == keys for entry in entries]
-    if not keys or not all(same):
-        return None
-    values = list(chain.from_iterable([entry.metrics.values() for entry in entries]))
-    if not _NUMBERS.issuperset(map(type, values)):
+    metrics = [entry.metrics for entry in entries]
+    keys = tuple(metrics[0])
+    if not keys or any(map(_NONFINITE, entries)) or set(map(len, metrics)) != {len(keys)}:
         return None
     try:
-        numbers = np.array(values, np.float64)
-    except OverflowError:
+        rows = map(itemgetter(*keys), metrics)
+        numbers = _floats(list(rows) if len(keys) == 1 else list(chain.from_iterable(rows)))
+    except (KeyError, struct.error, OverflowError):
         return None
     if not np.isfinite(numbers).all():
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import bindparam, delete, insert, literal_column, null, select, update
 from sqlalchemy.orm import Session
 
 from arwx.points import _batch, _chunk, _hash
@@ -22,6 +22,7 @@ from arwx.points._codec import Corrupt
 from arwx.points._stream import Stream
 from arwx.points._tables import CHUNK_POINTS, ROW_ENTRIES, chunks, ledger
 from arwx.points._types import RunKey
+from arwx.prepared import Prepared, named
 
 PENDING_BATCHES = 64
 PENDING_POINTS = 32_768
@@ -35,9 +36,8 @@ _LEDGER_RATIO = 4
 
 _OF_LEDGER = (ledger.c.org_id == bindparam("o"), ledger.c.run_id == bindparam("r"))
 _OF_CHUNKS = (chunks.c.org_id == bindparam("o"), chunks.c.run_id == bindparam("r"))
-_ROW = (*_OF_LEDGER, ledger.c.writer == bindparam("w"), ledger.c.first_seq == bindparam("s"))
 
-_PENDING = (
+_PENDING = Prepared(
     select(ledger.c.writer, ledger.c.first_seq, ledger.c.payload)
     .where(*_OF_LEDGER, ledger.c.payload.is_not(None))
     .order_by(ledger.c.writer, ledger.c.first_seq)
@@ -56,17 +56,27 @@ _LEDGER_ROWS = (
     .where(*_OF_LEDGER, ledger.c.writer == bindparam("w"), ledger.c.first_seq >= bindparam("low"))
     .order_by(ledger.c.first_seq)
 )
-_DELETE_ROW = delete(ledger).where(*_ROW)
-_EMPTY_ROW = update(ledger).where(*_ROW).values(payload=None)
-_PARTIAL = (
+_DELETE_ROWS = Prepared(
+    delete(ledger).where(
+        *_OF_LEDGER, ledger.c.writer == bindparam("w"), ledger.c.first_seq.between(bindparam("low"), bindparam("high"))
+    )
+)
+_EMPTY_ROW = Prepared(
+    update(ledger)
+    .where(*_OF_LEDGER, ledger.c.writer == bindparam("w"), ledger.c.first_seq == bindparam("s"))
+    .values(payload=null())
+)
+_INSERT_ROWS = Prepared(insert(ledger).values(named(*ledger.c.keys())))
+_PARTIAL = Prepared(
     select(chunks.c.key, chunks.c.number, chunks.c.count)
     # Written out, so that the planner knows the index of partial chunks to fit.
     .where(*_OF_CHUNKS, chunks.c.count < literal_column(str(CHUNK_POINTS)))
     .order_by(chunks.c.key, chunks.c.number)
 )
 _ONE_CHUNK = (*_OF_CHUNKS, chunks.c.key == bindparam("k"), chunks.c.number == bindparam("n"))
-_CHUNK_PAYLOAD = select(chunks.c.payload).where(*_ONE_CHUNK)
-_DELETE_CHUNK = delete(chunks).where(*_ONE_CHUNK)
+_CHUNK_PAYLOAD = Prepared(select(chunks.c.payload).where(*_ONE_CHUNK))
+_DELETE_CHUNKS = Prepared(delete(chunks).where(*_ONE_CHUNK))
+_INSERT_CHUNKS = Prepared(insert(chunks).values(named(*chunks.c.keys())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ def run(db: Session, stream: Stream, *, is_final: bool = False) -> None:
     home = {"o": key.org_id, "r": key.run_id}
     batches: list[tuple[int, int, Level0]] = []
     broken = 0
-    for writer, first_seq, payload in db.connection().execute(_PENDING, home):
+    for writer, first_seq, payload in _PENDING.all(db, home):
         try:
             batches.append((writer, first_seq, _batch.decode(payload)))
         except Corrupt:
@@ -135,7 +145,7 @@ def _by_key(batches: list[tuple[int, int, Level0]]) -> dict[str, list[Points]]:
 
 def _partial(db: Session, key: RunKey) -> dict[str, list[_Part]]:
     found: dict[str, list[_Part]] = {}
-    for name, number, count in db.connection().execute(_PARTIAL, {"o": key.org_id, "r": key.run_id}):
+    for name, number, count in _PARTIAL.all(db, {"o": key.org_id, "r": key.run_id}):
         found.setdefault(name, []).append(_Part(number, count))
     return found
 
@@ -181,23 +191,22 @@ def _write_chunks(
     rows: list[dict[str, Any]] = []
     packed = _Packed()
     for name in sorted(pending.keys() | merges.keys()):
-        parts = list(pending.get(name, ()))
+        # The oldest first: mostly the points are in order then.
+        parts: list[Points] = []
         for part in merges.get(name, ()):
             where = {**home, "k": name, "n": part.number}
             try:
-                parts.append(_chunk.decode(db.connection().execute(_CHUNK_PAYLOAD, where).scalar_one()))
+                parts += [_chunk.decode(payload) for (payload,) in _CHUNK_PAYLOAD.all(db, where)]
             except Corrupt:
                 continue  # it stays as it is, and the receipt tells of it
             gone.append(where)
-        points = _chunk.join(parts).in_order()
+        points = _chunk.join(parts + pending.get(name, [])).in_order()
         for start in range(0, len(points), CHUNK_POINTS):
             some = points[start : start + CHUNK_POINTS]
             rows.append(_row(key, stream.next_chunk, name, some, packed.axis(points, start, some)))
             stream.next_chunk += 1
-    if gone:
-        db.connection().execute(_DELETE_CHUNK, gone)
-    if rows:
-        db.connection().execute(insert(chunks), rows)
+    _DELETE_CHUNKS.run(db, *gone)
+    _INSERT_CHUNKS.run(db, *rows)
 
 
 class _Packed:
@@ -253,17 +262,17 @@ def _merge_ledger(db: Session, key: RunKey, batches: list[tuple[int, int, Level0
     for writer, moved in by_writer.items():
         low = min(moved) - ROW_ENTRIES
         for group in _groups(db.connection().execute(_LEDGER_ROWS, {**home, "w": writer, "low": low}), moved):
-            where = [{**home, "w": writer, "s": row.first_seq} for row in group]
+            first, last = group[0].first_seq, group[-1].first_seq
             if len(group) == 1:
-                emptied += where
+                emptied.append({**home, "w": writer, "s": first})
                 continue
-            gone += where
+            gone.append({**home, "w": writer, "low": first, "high": last})
             merged.append(
                 {
                     "org_id": key.org_id,
                     "run_id": key.run_id,
                     "writer": writer,
-                    "first_seq": group[0].first_seq,
+                    "first_seq": first,
                     "entries": sum(row.entries for row in group),
                     "points": sum(row.points for row in group),
                     "skipped": sum(row.skipped for row in group),
@@ -273,11 +282,9 @@ def _merge_ledger(db: Session, key: RunKey, batches: list[tuple[int, int, Level0
                     "payload": None,
                 }
             )
-    if emptied:
-        db.connection().execute(_EMPTY_ROW, emptied)
-    if gone:
-        db.connection().execute(_DELETE_ROW, gone)
-        db.connection().execute(insert(ledger), merged)
+    _EMPTY_ROW.run(db, *emptied)
+    _DELETE_ROWS.run(db, *gone)
+    _INSERT_ROWS.run(db, *merged)
 
 
 def _groups(rows: Iterable[Any], moved: set[int]) -> list[list[Any]]:

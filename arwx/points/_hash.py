@@ -50,6 +50,12 @@ def total(hashes: Hashes) -> int:
     return int(hashes.sum(dtype=np.uint64))
 
 
+def row_sums(table: Hashes) -> Hashes:
+    """The sum of each row of a table of hashes."""
+    sums: Hashes = table.sum(axis=1, dtype=np.uint64)
+    return sums
+
+
 def digests(places: Hashes, value_sums: Hashes, skipped: Ints) -> npt.NDArray[np.uint16]:
     """16 bits for each entry: over its step and ts, the sum of its value hashes, and how many values were skipped."""
     return (_mix(_mix(places) + value_sums + skipped.view(np.uint64) * _GOLDEN) >> _S48).astype("<u2")

@@ -15,6 +15,7 @@ from arwx.points import _summary
 from arwx.points._ranges import Range
 from arwx.points._tables import streams, writers
 from arwx.points._types import Live, MetricSummary, RunKey
+from arwx.prepared import Prepared, named
 
 _ranges_decoder = msgspec.msgpack.Decoder(list[tuple[int, int]])
 _ranges_encoder = msgspec.msgpack.Encoder()
@@ -22,7 +23,7 @@ _ranges_encoder = msgspec.msgpack.Encoder()
 _OF_STREAM = (streams.c.org_id == bindparam("o"), streams.c.run_id == bindparam("r"))
 _OF_WRITERS = (writers.c.org_id == bindparam("o"), writers.c.run_id == bindparam("r"))
 
-_LOCK = (
+_LOCK = Prepared(
     select(
         streams.c.last_seen_at,
         streams.c.first_ts,
@@ -35,11 +36,30 @@ _LOCK = (
     .where(*_OF_STREAM)
     .with_for_update()
 )
-_WRITER = select(
-    writers.c.number, writers.c.next_seq, writers.c.ranges, writers.c.duplicates, writers.c.conflicts
-).where(*_OF_WRITERS, writers.c.writer_id == bindparam("w"), writers.c.epoch == bindparam("e"))
-_SAVE = update(streams).where(*_OF_STREAM)
-_SAVE_WRITER = update(writers).where(*_OF_WRITERS, writers.c.number == bindparam("n"))
+_WRITER = Prepared(
+    select(writers.c.number, writers.c.next_seq, writers.c.ranges, writers.c.duplicates, writers.c.conflicts).where(
+        *_OF_WRITERS, writers.c.writer_id == bindparam("w"), writers.c.epoch == bindparam("e")
+    )
+)
+
+
+_SAVE = Prepared(
+    update(streams)
+    .where(*_OF_STREAM)
+    .values(
+        named("last_seen_at", "first_ts", "next_writer", "next_chunk", "pending_batches", "pending_points", "summary")
+    )
+)
+_ADD_WRITER = Prepared(
+    insert(writers).values(
+        named("org_id", "run_id", "number", "writer_id", "epoch", "next_seq", "ranges", "duplicates", "conflicts")
+    )
+)
+_OF_WRITER = (*_OF_WRITERS, writers.c.number == bindparam("n"))
+_SAVE_WRITER = Prepared(
+    update(writers).where(*_OF_WRITER).values(named("next_seq", "ranges", "duplicates", "conflicts"))
+)
+_EXPECT = Prepared(update(writers).where(*_OF_WRITER).values(named("expected_points", "expected_next_seq")))
 
 
 @dataclass
@@ -56,8 +76,8 @@ class Stream:
     metrics: dict[str, MetricSummary]
 
     def save(self, db: Session) -> None:
-        db.connection().execute(
-            _SAVE,
+        _SAVE.run(
+            db,
             {
                 "o": self.key.org_id,
                 "r": self.key.run_id,
@@ -84,7 +104,6 @@ class Writer:
     duplicates: int = 0
     conflicts: int = 0
     is_new: bool = True
-    expected: tuple[int, int] | None = None
 
     def save(self, db: Session, key: RunKey) -> None:
         values: dict[str, Any] = {
@@ -93,14 +112,17 @@ class Writer:
             "duplicates": self.duplicates,
             "conflicts": self.conflicts,
         }
-        if self.expected is not None:
-            values["expected_points"], values["expected_next_seq"] = self.expected
         if self.is_new:
-            values |= {"number": self.number, "writer_id": self.writer_id, "epoch": self.epoch}
-            db.connection().execute(insert(writers), {"org_id": key.org_id, "run_id": key.run_id, **values})
+            names = {"number": self.number, "writer_id": self.writer_id, "epoch": self.epoch}
+            _ADD_WRITER.run(db, {"org_id": key.org_id, "run_id": key.run_id, **names, **values})
             self.is_new = False
         else:
-            db.connection().execute(_SAVE_WRITER, {"o": key.org_id, "r": key.run_id, "n": self.number, **values})
+            _SAVE_WRITER.run(db, {"o": key.org_id, "r": key.run_id, "n": self.number, **values})
+
+    def expect(self, db: Session, key: RunKey, points: int, next_seq: int) -> None:
+        """Keep what the writer itself has counted."""
+        counts = {"expected_points": points, "expected_next_seq": next_seq}
+        _EXPECT.run(db, {"o": key.org_id, "r": key.run_id, "n": self.number, **counts})
 
 
 def create(db: Session, key: RunKey, now: datetime) -> None:
@@ -126,7 +148,7 @@ def lock(db: Session, key: RunKey) -> Stream:
 
     It is read by itself: PostgreSQL reads a row again that it waited for, but not rows joined to it.
     """
-    row = db.connection().execute(_LOCK, {"o": key.org_id, "r": key.run_id}).one_or_none()
+    row = _LOCK.one(db, {"o": key.org_id, "r": key.run_id})
     if row is None:
         raise NotFound("No such run.")
     last_seen_at, first_ts, next_writer, next_chunk, pending_batches, pending_points, summary = row
@@ -139,7 +161,7 @@ def writer(db: Session, stream: Stream, writer_id: str, epoch: str) -> Writer:
     _check_name(writer_id, "writer_id")
     _check_name(epoch, "epoch", may_be_empty=True)
     org_id, run_id = stream.key
-    row = db.connection().execute(_WRITER, {"o": org_id, "r": run_id, "w": writer_id, "e": epoch}).one_or_none()
+    row = _WRITER.one(db, {"o": org_id, "r": run_id, "w": writer_id, "e": epoch})
     if row is None:
         stream.next_writer += 1
         return Writer(stream.next_writer - 1, writer_id, epoch)
