@@ -1,7 +1,7 @@
-"""`make demo`: a server with a demo account, and a real training that logs into it twice.
+"""`make demo`: a server with a demo account, a real training that logs into it twice, and a short research loop on it.
 
-Everything is kept under the data folder, so a second call finds its account again and adds two more runs. The server
-stays up afterwards for looking at the charts; Ctrl-C stops it.
+Everything is kept under the data folder, so a second call finds its account again and adds more. The server stays up
+afterwards for looking around; Ctrl-C stops it.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ARWX = Path(sys.executable).parent / "arwx"
 ORG, EMAIL = "Demo lab", "demo@example.org"
+TARGET = 2.2
 TRAININGS = [
     ["--name", "baseline", "--lr", "3e-3", "--seed", "1"],
     ["--name", "hot", "--lr", "2e-2", "--seed", "1"],
@@ -53,8 +54,13 @@ def main() -> int:
         print(f"\n  Open {base_url}/p/char-lm and log in as {EMAIL} with the password {password}\n", flush=True)
         set_goal(base_url, key)
         install_sdk(base_url, demo / "site")
-        train(base_url, key, demo)
-        print(f"\n  Both runs are in. {base_url}/p/char-lm shows them; Ctrl-C stops the server.\n", flush=True)
+        environment = logging_to(base_url, key, demo)
+        train(environment)
+        print(
+            f"\n  Both runs are in. A few experiments on the model now: {base_url}/p/char-lm/experiments\n", flush=True
+        )
+        research(environment)
+        print(f"\n  All is in. {base_url}/p/char-lm shows it; Ctrl-C stops the server.\n", flush=True)
         return server.wait()
     except KeyboardInterrupt:
         return 0
@@ -90,7 +96,7 @@ def wait_until_ready(base_url: str, server: subprocess.Popen[bytes]) -> None:
 
 def set_goal(base_url: str, key: str) -> None:
     """What the project is after: it makes the metric the first chart."""
-    goal = {"name": "char-lm", "objective_metric": "val_bpb", "lower_is_better": True, "target": 2.2}
+    goal = {"name": "char-lm", "objective_metric": "val_bpb", "lower_is_better": True, "target": TARGET}
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{base_url}/v1/projects", json.dumps(goal).encode(), headers)
     urllib.request.urlopen(request, timeout=10).close()
@@ -104,20 +110,33 @@ def install_sdk(base_url: str, site: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def train(base_url: str, key: str, demo: Path) -> None:
-    environment = {
+def logging_to(base_url: str, key: str, demo: Path) -> dict[str, str]:
+    """The environment of a process that logs into the demo."""
+    return {
         **os.environ,
         "ARWANDB_BASE_URL": base_url,
         "ARWANDB_API_KEY": key,
+        "ARWANDB_PROJECT": "char-lm",
         "ARWANDB_DIR": str(demo / "spool"),
         "PYTHONPATH": str(demo / "site"),
     }
+
+
+def train(environment: dict[str, str]) -> None:
     steps = os.environ.get("DEMO_STEPS")
     for settings in TRAININGS:
         limited = [*settings, "--steps", steps] if steps else settings
         subprocess.run(
             [sys.executable, ROOT / "examples" / "char_lm" / "train.py", *limited], env=environment, check=True
         )
+
+
+def research(environment: dict[str, str]) -> None:
+    """The research loop in short: eight experiments, seconds each."""
+    steps = os.environ.get("DEMO_STEPS")
+    characters = ["--characters", str(128 * int(steps))] if steps else []
+    loop = [sys.executable, ROOT / "examples" / "char_lm" / "loop.py", "--short", "--target", str(TARGET), *characters]
+    subprocess.run(loop, env=environment, check=True)
 
 
 if __name__ == "__main__":

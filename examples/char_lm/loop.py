@@ -23,7 +23,7 @@ from ideas import BASELINE, IDEAS, SHORT, Idea, nothing
 
 HERE = Path(__file__).parent
 CODE = ("model.py", "optimizer.py", "text.py", "train.py", "trial.py")
-METRIC, TARGET = "val_bpb", 2.45
+METRIC = "val_bpb"
 ARTIFACT = "char-lm"
 _SECONDS = 600
 
@@ -130,13 +130,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--project", default=os.environ.get("ARWANDB_PROJECT") or "char-lm")
     parser.add_argument("--characters", type=int, default=200_000, help="how many each experiment learns from")
+    parser.add_argument("--target", type=float, default=2.45, help="the score to reach")
     parser.add_argument("--short", action="store_true", help="a handful of experiments, for a look")
     parser.add_argument("--folder", type=Path, default=None, help="the scratch repository (a temporary one)")
     args = parser.parse_args()
     os.environ["ARWANDB_PROJECT"] = args.project
     os.environ.setdefault("ARWANDB_DIR", str(Path("arwandb-spool").absolute()))
 
-    ar.goal(metric=METRIC, lower_is_better=True, target=TARGET)
+    ar.goal(metric=METRIC, lower_is_better=True, target=args.target)
     ideas = SHORT if args.short else IDEAS
     with tempfile.TemporaryDirectory(prefix="char-lm-") as temporary:
         researcher = Researcher(Scratch(args.folder or Path(temporary) / "work"), args.characters)
