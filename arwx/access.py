@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from arwx import points
+from arwx import db, points
 from arwx.errors import Conflict, Forbidden, NotFound
 from arwx.models import (
     ApiKey,
@@ -49,6 +49,9 @@ class Scope:
     level: str
     actor: str
     origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        db.enter(self.db, self.org_id)
 
     @property
     def writable(self) -> "Scope":

@@ -2,13 +2,13 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, request
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
@@ -38,30 +38,28 @@ class Database:
     def __init__(self, url: str) -> None:
         self.is_sqlite = url.startswith("sqlite")
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
-        self._reads: Engine
-        self._writes: Engine
-        if self.is_sqlite:
-            self._reads = self.engine
-            self._writes = self.engine.execution_options(arwx_writes=True)
-        else:
-            # Charts and receipts read in several statements; compaction must not move rows between them.
-            self._reads = self.engine.execution_options(isolation_level="REPEATABLE READ")
-            self._writes = self.engine
+        self._reads = self.engine
+        self._writes = self.engine.execution_options(arwx_writes=True)
 
-    def session(self, *, is_writing: bool) -> Session:
+    def session(self, org_id: int | None = None, *, is_writing: bool) -> Session:
         """A session that begins its transaction at its first statement. The caller commits and closes it."""
-        return Session(self._writes if is_writing else self._reads, expire_on_commit=False)
+        engine = self._writes if is_writing else self._reads
+        # On PostgreSQL each session has options of its own, in which it says for which organization it is.
+        session = Session(engine if self.is_sqlite else engine.execution_options(), expire_on_commit=False)
+        if org_id is not None:
+            enter(session, org_id)
+        return session
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """A short read of its own."""
-        with self.session(is_writing=False) as session:
+    def reading(self, org_id: int | None = None) -> Iterator[Session]:
+        """A short read of its own. Rows of an organization are there for who names it, or makes a Scope of it."""
+        with self.session(org_id, is_writing=False) as session:
             yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, org_id: int | None = None) -> Iterator[Session]:
         """A transaction of its own: committed at the end of the block, rolled back when it raises."""
-        with self.session(is_writing=True) as session:
+        with self.session(org_id, is_writing=True) as session:
             yield session
             session.commit()
 
@@ -99,6 +97,32 @@ def init_app(app: Flask, settings: Settings) -> None:
             g.db.close()  # rolls back what was not committed
 
 
+def enter(session: Session, org_id: int) -> None:
+    """See this organization alone from now on: PostgreSQL shows and takes no rows of another, whatever is asked.
+
+    SQLite has no such second lock; there the conditions of the statements stand alone.
+    """
+    engine = session.get_bind().engine
+    if engine.dialect.name == "sqlite" or engine.get_execution_options().get("arwx_org_id") == org_id:
+        return
+    if session.in_transaction():
+        session.connection().exec_driver_sql(_inside(org_id))
+    # And in the transactions that the session begins later.
+    engine.update_execution_options(arwx_org_id=org_id)
+
+
+def protect(connection: Connection, tables: Iterable[Table]) -> None:
+    """Put the tables behind the second lock: without an organization said there is nothing in them, for their owner too."""
+    for table in tables:
+        name = connection.dialect.identifier_preparer.format_table(table)
+        connection.exec_driver_sql(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
+        connection.exec_driver_sql(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY")
+        known = "SELECT 1 FROM pg_policies WHERE tablename = %s AND policyname = 'of_organization'"
+        if connection.exec_driver_sql(known, (table.name,)).first() is None:
+            mine = "org_id = nullif(current_setting('arwx.org_id', true), '')::bigint"
+            connection.exec_driver_sql(f"CREATE POLICY of_organization ON {name} USING ({mine}) WITH CHECK ({mine})")
+
+
 def current() -> Database:
     """The database of the running application."""
     database: Database = current_app.extensions["arwx.db"]
@@ -124,8 +148,29 @@ def is_passing(error: DBAPIError) -> bool:
     return bool(state.startswith(_PASSING_SQLSTATES))
 
 
+def _inside(org_id: int) -> str:
+    # A literal, for the transaction alone: a bound value or a longer setting would not travel to other nodes.
+    return f"SET LOCAL arwx.org_id = '{int(org_id)}'"
+
+
+def _begin_postgres(connection: Connection) -> None:
+    """Begin as asked and say for which organization, in one message to the server: it costs no time of its own."""
+    options = connection.get_execution_options()
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return
+    # Charts and receipts read in several statements; compaction must not move rows between them.
+    begin = "BEGIN" if options.get("arwx_writes") else "BEGIN ISOLATION LEVEL REPEATABLE READ"
+    if (org_id := options.get("arwx_org_id")) is not None:
+        begin = f"{begin}; {_inside(org_id)}"
+    connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
+
+
+def _leave_beginning_to_us(connection: Any, _: object) -> None:
+    connection.autocommit = True
+
+
 def _postgres_engine(url: str) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=8,
@@ -134,9 +179,14 @@ def _postgres_engine(url: str) -> Engine:
         connect_args={
             "connect_timeout": 5,
             "application_name": "arwx",
-            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000",
+            "options": f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=60000 "
+            # Spread over several machines, what `SET LOCAL` says must reach them; one machine takes no notice.
+            "-c citus.propagate_set_commands=local",
         },
     )
+    event.listen(engine, "connect", _leave_beginning_to_us)
+    event.listen(engine, "begin", _begin_postgres)
+    return engine
 
 
 def _sqlite_engine(url: str) -> Engine:

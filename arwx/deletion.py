@@ -81,7 +81,7 @@ def sweep(database: Database, store: Store) -> Swept:
         if org.deleted_at is not None:
             _erase_organization(database, store, org.id, swept)
             continue
-        with database.reading() as db:
+        with database.reading(org.id) as db:
             deleted = (Project.org_id == org.id, Project.deleted_at.is_not(None))
             doomed = db.scalars(select(Project.id).where(*deleted)).all()
         for project_id in doomed:
@@ -98,14 +98,14 @@ def _erase_runs(database: Database, org_id: int, which: ColumnElement[bool]) -> 
     """Erase these runs: first their points, in a transaction each, then what the catalogue knows of them."""
     count = 0
     while True:
-        with database.reading() as db:
+        with database.reading(org_id) as db:
             run_ids = db.scalars(select(Run.id).where(Run.org_id == org_id, which).limit(_AT_ONCE)).all()
         if not run_ids:
             return count
         for run_id in run_ids:
-            with database.writing() as db:
+            with database.writing(org_id) as db:
                 points.erase(db, points.RunKey(org_id, run_id))
-        with database.writing() as db:
+        with database.writing(org_id) as db:
             db.execute(delete(File).where(File.org_id == org_id, File.run_id.in_(run_ids)))
             db.execute(delete(ArtifactLink).where(*_linked(org_id, "run", run_ids)))
             named = (Experiment.org_id == org_id, Experiment.run_id.in_(run_ids))
@@ -117,7 +117,7 @@ def _erase_runs(database: Database, org_id: int, which: ColumnElement[bool]) -> 
 def _erase_project(database: Database, org_id: int, project_id: str) -> int:
     """Erase the project and what hangs off it; answers how many runs."""
     count = _erase_runs(database, org_id, Run.project_id == project_id)
-    with database.writing() as db:
+    with database.writing(org_id) as db:
         mine = (Experiment.org_id == org_id, Experiment.project_id == project_id)
         tried = db.scalars(select(Experiment.id).where(*mine)).all()
         for some in _batches(tried):
@@ -125,9 +125,9 @@ def _erase_project(database: Database, org_id: int, project_id: str) -> int:
     for table in _org_tables():
         hanging = _hangs_off(table, org_id, project_id)
         if hanging is not None:
-            with database.writing() as db:
+            with database.writing(org_id) as db:
                 db.execute(delete(table).where(hanging))
-    with database.writing() as db:
+    with database.writing(org_id) as db:
         db.execute(delete(Project).where(Project.org_id == org_id, Project.id == project_id))
     return count
 
@@ -136,10 +136,10 @@ def _erase_organization(database: Database, store: Store, org_id: int, swept: Sw
     swept.runs += _erase_runs(database, org_id, Run.id.is_not(None))
     swept.blobs += _erase_blobs(database, store, org_id)
     for table in _org_tables():
-        with database.writing() as db:
+        with database.writing(org_id) as db:
             # The option says that even the audit log goes: nothing else may take a row of it.
             db.execute(delete(table).where(table.c.org_id == org_id).execution_options(arwx_erases=True))
-    with database.writing() as db:
+    with database.writing(org_id) as db:
         was_here = select(Membership.user_id).where(Membership.org_id == org_id)
         # Locked, so that nobody becomes a member elsewhere in the same moment, and is lost.
         people = db.scalars(select(User.id).where(User.id.in_(was_here)).order_by(User.id).with_for_update()).all()
@@ -157,13 +157,13 @@ def _erase_blobs(database: Database, store: Store, org_id: int) -> int:
     """Erase all bytes of the organization: those first, then the rows that know of them."""
     count = 0
     while True:
-        with database.reading() as db:
+        with database.reading(org_id) as db:
             shas = db.scalars(select(Blob.sha).where(Blob.org_id == org_id).limit(_AT_ONCE)).all()
         if not shas:
             return count
         for sha in shas:
             store.erase(org_id, sha, clock.now())
-        with database.writing() as db:
+        with database.writing(org_id) as db:
             db.execute(delete(Blob).where(Blob.org_id == org_id, Blob.sha.in_(shas)))
         count += len(shas)
 

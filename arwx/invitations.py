@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from arwx import audit, clock, ids, links, people
 from arwx.access import ROLE_LEVELS, Origin, Scope
+from arwx.db import enter
 from arwx.errors import Conflict, Forbidden, NotFound, invalid
 from arwx.models import Invitation, Membership, Organization, User
 
@@ -61,6 +62,7 @@ def read(db: Session, secret_key: str, token: str) -> tuple[Invitation, Organiza
     said = links.read(secret_key, _PURPOSE, token, int(LASTS.total_seconds()))
     row = None
     if said:
+        enter(db, said[0])
         row = db.scalar(select(Invitation).where(Invitation.org_id == said[0], Invitation.id == said[1]))
     if row is None or row.used_at is not None or row.revoked_at is not None or row.expires_at < clock.now():
         raise _void()

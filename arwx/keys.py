@@ -116,6 +116,7 @@ def find(session: Session, secret: str) -> Holder:
     org_id = _org_of(secret)
     row = None
     if org_id is not None:
+        db.enter(session, org_id)
         row = _FIND.one(session, {"org_id": org_id, "hash": _hash(secret)})
     if row is None:
         raise Unauthorized("A valid API key is needed: Authorization: Bearer arwx_live_…")
@@ -127,7 +128,7 @@ def note_use(database: db.Database, key: Holder) -> None:
     now = clock.now()
     if key.last_used_at is not None and now - key.last_used_at < _USE_IS_NOTED_EVERY:
         return
-    with database.writing() as session:
+    with database.writing(key.org_id) as session:
         session.execute(update(ApiKey).where(ApiKey.org_id == key.org_id, ApiKey.id == key.id).values(last_used_at=now))
 
 

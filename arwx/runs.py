@@ -201,13 +201,13 @@ def compact(database: db.Database) -> int:
     with database.reading() as session:
         org_ids = list(session.scalars(select(Organization.id)))
     for org_id in org_ids:
-        with database.reading() as session:
+        with database.reading(org_id) as session:
             run_ids = list(session.scalars(select(Run.id).where(Run.org_id == org_id)))
         for start in range(0, len(run_ids), _AT_ONCE):
-            with database.reading() as session:
+            with database.reading(org_id) as session:
                 found = points.pending(session, org_id, run_ids[start : start + _AT_ONCE])
             for one in found:
-                with database.writing() as session:
+                with database.writing(org_id) as session:
                     points.compact(session, one)
             count += len(found)
     return count
@@ -351,7 +351,7 @@ def _insert(scope: Scope, project: Project, run_id: str, fields: dict[str, Any])
         "tags": _tags(fields.get("tags") or []),
         "host": fields.get("host") or {},
         "created_at": now,
-        "started_at": fields.get("started_at") or now,
+        "started_at": _started(fields.get("started_at")) or now,
         **{
             field: ids.check_text(fields[field], field, _TEXT_LIMITS[field])
             for field in ("group", "job_type", "notes", "commit", "diff_sha", "experiment_id")
@@ -370,3 +370,10 @@ def _tags(tags: list[str]) -> list[str]:
         if not 1 <= len(tag) <= 128 or "\x00" in tag:
             raise invalid("tags", "must have 1 to 128 characters each")
     return list(dict.fromkeys(tags))
+
+
+def _started(given: datetime | None) -> datetime | None:
+    """The moment itself, or `Invalid` for one that no run can have begun at: not every one exists in every time zone."""
+    if given is not None and not 1970 <= given.year < 9999:
+        raise invalid("started_at", "must be from 1970 to 9998")
+    return given

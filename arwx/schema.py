@@ -3,11 +3,13 @@
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import column, inspect, select, table
+from sqlalchemy import Table, column, inspect, select, table, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx.db import Database
+import arwx.points  # noqa: F401 - its tables belong to the metadata
+from arwx.db import Database, protect
+from arwx.models import Base
 
 _MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _VERSION = table("alembic_version", column("version_num"))
@@ -23,6 +25,23 @@ def upgrade(database: Database) -> None:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["database"] = database
     command.upgrade(config, "head")
+    if not database.is_sqlite:
+        _protect(database)
+
+
+def _protect(database: Database) -> None:
+    """Put each table with rows of organizations behind the second lock, those of later migrations too."""
+    known = text("SELECT relname FROM pg_class WHERE relrowsecurity AND relforcerowsecurity")
+    with database.writing() as session:
+        locked = set(session.scalars(known))
+        if bare := [one for one in Base.metadata.sorted_tables if is_of_organizations(one) and one.name not in locked]:
+            session.execute(text("SET LOCAL citus.multi_shard_modify_mode = 'sequential'"))
+            protect(session.connection(), bare)
+
+
+def is_of_organizations(one: Table) -> bool:
+    """Whether each row of the table belongs to an organization, which alone may see it."""
+    return one.info["dist"] not in {"reference", "local"}
 
 
 @cache

@@ -19,7 +19,7 @@ from arwx import config, create_app, schema
 from arwx.db import Database
 from arwx.models import Base
 from tests.make import Caller, Maker
-from tests.postgres import Postgres
+from tests.postgres import Postgres, admit_application, as_application
 from tests.promises import Promises
 from tests.rules import statement_problems
 
@@ -66,6 +66,8 @@ def migrated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     database = Database(url)
     schema.upgrade(database)
     database.engine.dispose()
+    if KIND == "postgres":
+        admit_application(url)
     return url
 
 
@@ -76,14 +78,15 @@ def database_url(migrated: str, tmp_path: Path) -> str:
         tables = ", ".join(f'"{table}"' for table in Base.metadata.tables)
         with psycopg.connect(migrated.replace("+psycopg", ""), autocommit=True) as connection:
             connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE")
-        return migrated
+        return as_application(migrated)
     shutil.copy(migrated.removeprefix("sqlite:///"), tmp_path / "arwx.db")
     return f"sqlite:///{tmp_path / 'arwx.db'}"
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
+def database(database_url: str, migrated: str) -> Iterator[Database]:
+    """The database as its operator sees it: on PostgreSQL past the second lock, which holds the application."""
+    database = Database(migrated if KIND == "postgres" else database_url)
     yield database
     database.engine.dispose()
 

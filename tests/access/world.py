@@ -1,4 +1,4 @@
-"""Two organizations with everything in them, made once: Ada's is full of canaries, Mallory's is empty.
+"""Two organizations with everything in them, made once: Ada's and Mallory's, word for word the same but for one word.
 
 Whatever Ada's people wrote holds the word CANARY, so that a single search tells whether an answer to Mallory leaks.
 """
@@ -22,19 +22,20 @@ from tests.make import Caller, Maker, point
 CANARY = "CANARY"
 SECRET_KEY = "only-for-tests-" + "x" * 32
 PASSWORD = "correct horse battery"
-RAW = b"CANARY bytes"
-SHA = hashlib.sha256(RAW).hexdigest()
 ROLES = ("viewer", "member", "owner")
 
 
 @dataclass
 class World:
-    """What was made: the folder, keys by their scope, cookies by their owner, and the names of Ada's things."""
+    """What was made: the folder, keys by their scope, cookies by their owner, and the names of Ada's things, and
+    Mallory's.
+    """
 
     folder: Path
     keys: dict[str, str]
     cookies: dict[str, str]
     names: dict[str, str]
+    own: dict[str, str]
 
     def app(self, folder: Path) -> Flask:
         """An application over a fresh copy of the world."""
@@ -57,9 +58,10 @@ def build(folder: Path) -> World:
     make = Maker(app)
     ada, mallory = make.caller("Ada's lab", scope="admin"), make.caller("Elsewhere", scope="admin")
     names = furnish(ada)
-    mallory.run("hers", id="run_hers")
+    own = furnish(mallory, "HERS")
     keys = {"stranger": mallory.key, **{scope: ada_key(ada, scope) for scope in ("read", "write", "admin", "revoked")}}
     names["key_id"] = ada.get("/v1/keys").json["items"][0]["id"]
+    own["key_id"] = mallory.get("/v1/keys").json["items"][0]["id"]
     cookies = {}
     with make.database.writing() as session:
         lab = people.organization(session, "Ada's lab")
@@ -87,7 +89,7 @@ def build(folder: Path) -> World:
             found = re.search(r"/settings/account/sessions/([0-9a-f]+)/end", page)
             names["place_id"] = found[1] if found else "none"
     app.extensions["arwx.db"].engine.dispose()
-    return World(folder, keys, cookies, names)
+    return World(folder, keys, cookies, names, own)
 
 
 def account(session: Any, name: str) -> User:
@@ -103,7 +105,7 @@ def ada_key(ada: Caller, scope: str) -> str:
     return str(made["key"])
 
 
-def furnish(ada: Caller) -> dict[str, str]:
+def furnish(ada: Caller, word: str = CANARY) -> dict[str, str]:
     """Everything that an organization can hold, each text of it with the word in it."""
 
     def send(method: str, path: str, body: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -111,57 +113,60 @@ def furnish(ada: Caller) -> dict[str, str]:
         assert answer.status_code in {200, 201}, f"{path}: {answer.text}"
         return dict(answer.json)
 
-    project = "CANARY project"
+    raw = f"{word} bytes".encode()
+    sha = hashlib.sha256(raw).hexdigest()
+    project = f"{word} project"
     send(
         "POST",
         "/v1/projects",
-        {"name": project, "objective_metric": "CANARY/loss", "target": 0.1, "description": "CANARY words"},
+        {"name": project, "objective_metric": f"{word}/loss", "target": 0.1, "description": f"{word} words"},
     )
-    text = {"name": "CANARY run", "group": "CANARY group", "job_type": "CANARY job", "notes": "CANARY notes"}
+    text = {"name": f"{word} run", "group": f"{word} group", "job_type": f"{word} job", "notes": f"{word} notes"}
     send(
         "POST",
         "/v1/runs",
-        {"project": project, "id": "run_CANARY", "config": {"CANARY": "CANARY"}, "tags": ["CANARY"], **text}
-        | {"host": {"hostname": "CANARY"}, "commit": "CANARY"},
+        {"project": project, "id": f"run_{word}", "config": {word: word}, "tags": [word], **text}
+        | {"host": {"hostname": word}, "commit": word},
     )
     sent = ada.ingest(
-        "run_CANARY", [point(step, **{"CANARY/loss": 1.0 / (step + 1)}) for step in range(5)], first_seq=0
+        f"run_{word}", [point(step, **{f"{word}/loss": 1.0 / (step + 1)}) for step in range(5)], first_seq=0
     )
     assert sent.status_code == 200
-    send("POST", "/v1/sessions", {"project": project, "id": "ses_CANARY", "tag": "CANARY", "branch": "CANARY"})
+    send("POST", "/v1/sessions", {"project": project, "id": f"ses_{word}", "tag": word, "branch": word})
     for number in (1, 2):
         send(
             "POST",
             "/v1/experiments",
-            {"session_id": "ses_CANARY", "id": f"exp_CANARY{number}", "note": "CANARY", "diff": f"+CANARY {number}\n"}
-            | {"config": {"CANARY": number}, "run_id": "run_CANARY"},
+            {"session_id": f"ses_{word}", "id": f"exp_{word}{number}", "note": word, "diff": f"+{word} {number}\n"}
+            | {"config": {word: number}, "run_id": f"run_{word}"},
         )
-        verdict = {"status": "keep", "score": 1.0 / number, "note": "CANARY"}
-        send("POST", f"/v1/experiments/exp_CANARY{number}/decision", verdict)
-    assert ada.post("/v1/blobs", data=RAW, content_type="application/octet-stream").status_code == 201
+        verdict = {"status": "keep", "score": 1.0 / number, "note": word}
+        send("POST", f"/v1/experiments/exp_{word}{number}/decision", verdict)
+    assert ada.post("/v1/blobs", data=raw, content_type="application/octet-stream").status_code == 201
     version = {
         "project": project,
-        "name": "CANARY artifact",
-        "type": "CANARY",
-        "entries": [{"path": "CANARY.txt", "sha": SHA, "size": len(RAW)}],
-        "metadata": {"CANARY": True},
-        "produced_by": "exp_CANARY1",
+        "name": f"{word} artifact",
+        "type": word,
+        "entries": [{"path": f"{word}.txt", "sha": sha, "size": len(raw)}],
+        "metadata": {word: True},
+        "produced_by": f"exp_{word}1",
     }
     send("POST", "/v1/artifacts/log", version)
-    send("PUT", f"/v1/artifacts/CANARY artifact/refs/CANARY-ref?project={project}", {"version": 1})
-    where = {"project": project, "name": "CANARY.bin", "run_id": "run_CANARY"}
-    file = ada.post("/v1/files/upload", query_string=where, data=RAW)
+    send("PUT", f"/v1/artifacts/{word} artifact/refs/{word}-ref?project={project}", {"version": 1})
+    where = {"project": project, "name": f"{word}.bin", "run_id": f"run_{word}"}
+    file = ada.post("/v1/files/upload", query_string=where, data=raw)
     assert file.status_code == 201, file.text
     return {
         "projects.name": project,
         "p.name": project,
-        "artifacts.name": "CANARY artifact",
-        "run_id": "run_CANARY",
-        "session_id": "ses_CANARY",
-        "experiment_id": "exp_CANARY1",
+        "artifacts.name": f"{word} artifact",
+        "run_id": f"run_{word}",
+        "session_id": f"ses_{word}",
+        "experiment_id": f"exp_{word}1",
+        "other_id": f"exp_{word}2",
         "file_id": file.json["id"],
-        "sha": SHA,
-        "ref": "CANARY-ref",
+        "sha": sha,
+        "ref": f"{word}-ref",
         "filename": "arwx.css",
         "sdk.name": "arwandb-1.3.1-py3-none-any.whl",
     }

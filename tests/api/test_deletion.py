@@ -13,6 +13,7 @@ from arwx.blobstore import Store
 from arwx.db import Database
 from arwx.models import Base
 from tests.make import Caller, Maker, point
+from tests.postgres import as_operator
 from tests.ui.conftest import PASSWORD, at_home
 
 CANARY = "canary-7b1f"
@@ -77,7 +78,7 @@ def fill(caller: Caller, project: str, word: str) -> dict[str, str]:
 
 def everything_kept(settings: config.Settings) -> bytes:
     """All bytes of the database, freed pages included, and of the folder with the blobs."""
-    database = Database(settings.database_url)
+    database = Database(as_operator(settings.database_url))
     if database.is_sqlite:
         with database.engine.connect() as connection:
             connection.exec_driver_sql("COMMIT")
