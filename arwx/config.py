@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
 
 class CannotStart(Exception):
     """The server cannot start; the message is one plain line that says why."""
@@ -28,6 +30,11 @@ class Settings:
     max_blob_bytes: int = 5 * 2**30
     proxies: int = 0
     smtp_url: str | None = None
+    # Limits, 0 for none. What the environment does not say, `from_environment` decides.
+    rate: int = 0
+    quota_bytes: int = 0
+    # The names by which the server may be addressed; empty for any.
+    hosts: tuple[str, ...] = ()
 
     @property
     def is_sqlite(self) -> bool:
@@ -63,6 +70,9 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         max_blob_bytes=_whole(environ, "ARWX_MAX_BLOB_BYTES", 5 * 2**30, most=2**50),
         proxies=_whole(environ, "ARWX_PROXIES", 0, least=0, most=8),
         smtp_url=_smtp_url(environ.get("ARWX_SMTP_URL")),
+        rate=_whole(environ, "ARWX_RATE", 100, least=0, most=1_000_000),
+        quota_bytes=_whole(environ, "ARWX_QUOTA_BYTES", 0, least=0, most=2**60),
+        hosts=_hosts(environ),
     )
 
 
@@ -83,6 +93,18 @@ def _base_url(given: str | None) -> str | None:
     if not given.startswith(("http://", "https://")):
         raise CannotStart("ARWX_BASE_URL must begin with http:// or https://.")
     return given.rstrip("/")
+
+
+def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The names by which the server may be addressed. A page of somebody else's that resolves to this machine has none.
+
+    Who listens on all interfaces without saying under which address may be called anything.
+    """
+    base_url = _base_url(environ.get("ARWX_BASE_URL"))
+    is_exposed = "PORT" in environ or environ.get("ARWX_HOST", "127.0.0.1") not in _LOOPBACK
+    if base_url:
+        return (urlsplit(base_url).hostname or "", *_LOOPBACK)
+    return () if is_exposed else _LOOPBACK
 
 
 def _blob_url(given: str | None) -> str | None:

@@ -104,6 +104,12 @@ class TooMany(ArwxError):
         self.retry_after_s = retry_after_s
 
 
+class OverQuota(ArwxError):
+    """The organization keeps as much as it may; `limit` and `used` say how much."""
+
+    code, status, title = "quota_exceeded", 507, "Insufficient Storage"
+
+
 class Damaged(ArwxError):
     """What is stored is not what was stored: a disk or a store lost or changed bytes. They are never given out."""
 

@@ -202,6 +202,18 @@ class AuditEntry(Base):
     ip: Mapped[str]
 
 
+class Allowance(Base):
+    """The bucket of a key: how many requests it may make at once, as of `filled_at`. It fills up by itself."""
+
+    __tablename__ = "allowances"
+    __table_args__ = ({"info": ORG},)
+
+    org_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("organizations.id"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    tokens: Mapped[float] = mapped_column(Float(53))
+    filled_at: Mapped[datetime]
+
+
 class Project(Base):
     __tablename__ = "projects"
     __table_args__ = (UniqueConstraint("org_id", "name"), Index(None, "org_id", "deleted_at"), {"info": ORG})

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, tuple_
 
-from arwx.errors import invalid
+from arwx import ids
+from arwx.errors import Invalid, invalid
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 500
 T = TypeVar("T")
@@ -28,7 +29,8 @@ def after(cursor: str, moment: Any, id_: Any) -> ColumnElement[bool]:
     try:
         micros, last = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().split(" ", 1)
         when = datetime.fromtimestamp(int(micros) // 1_000_000, UTC).replace(microsecond=int(micros) % 1_000_000)
-    except (ValueError, OverflowError, OSError, binascii.Error) as error:
+        ids.check(last)
+    except (ValueError, OverflowError, OSError, binascii.Error, Invalid) as error:
         raise invalid("cursor", "is not one that this server made") from error
     return tuple_(moment, id_) < (when, last)
 

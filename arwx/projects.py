@@ -8,9 +8,12 @@ from sqlalchemy import func, select
 
 from arwx import clock, db, experiments, ids, pages, points
 from arwx.access import Scope
+from arwx.errors import invalid
 from arwx.frontier import is_reached
 from arwx.models import Project, Run
 from arwx.runs import CRASHED_AFTER
+
+_LONGEST_DESCRIPTION = 65_536
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ def change(project: Project, fields: dict[str, Any]) -> None:
     for field, value in fields.items():
         if field == "lower_is_better" and value is None:
             value = True
+        elif field == "objective_metric" and value is not None and not ids.is_metric_key(value):
+            raise invalid(field, "must be the name of a metric: 1 to 255 characters without control characters")
+        elif field == "description" and value is not None:
+            value = ids.check_text(value, field, _LONGEST_DESCRIPTION)
         setattr(project, field, value)
 
 

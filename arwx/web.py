@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 
 from flask import Flask, Response, current_app, g, request
+from werkzeug.sansio.utils import host_is_trusted
 
 from arwx import audit, clock, db
 from arwx.access import Origin
 from arwx.config import Settings
-from arwx.errors import Forbidden
+from arwx.errors import BadRequest, Forbidden
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _log = logging.getLogger("arwx.request")
@@ -35,6 +36,13 @@ def init_app(app: Flask, settings: Settings) -> None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
         g.started = time.perf_counter()
+        # No name, no id and no text holds a NUL, and PostgreSQL fails at the mere question.
+        if any("\x00" in value for pair in request.args.items(multi=True) for value in pair):
+            raise BadRequest("The query string must not contain the NUL character.", code="malformed_query")
+        # Whoever asks whether the service lives calls it by its number. Everybody else must know its name.
+        if settings.hosts and request.endpoint not in {"service.health", "service.ready"}:
+            if not host_is_trusted(request.host, settings.hosts):
+                raise BadRequest("This server is not known by the name in the Host header.", code="unknown_host")
 
     @app.after_request
     def finish(response: Response) -> Response:

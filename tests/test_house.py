@@ -24,7 +24,7 @@ ROOMS = [
     {"trees", "criteria"},
     {"points", "blobstore"},
     {"access"},
-    {"audit", "invitations", "keys", "logins", "mail", "members", "passwords", "people", "throttle"},
+    {"audit", "invitations", "keys", "logins", "mail", "members", "passwords", "people", "quotas", "throttle"},
     {
         "projects",
         "runs",

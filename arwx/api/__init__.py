@@ -4,6 +4,7 @@ from flask import Blueprint, Flask
 
 from arwx.blobstore import open_store
 from arwx.config import Settings
+from arwx.quotas import Quotas
 
 bp = Blueprint("api", __name__, url_prefix="/v1")
 # What needs no key. Each handler says so itself, in its declaration (`operation`).
@@ -33,6 +34,8 @@ def init_app(app: Flask) -> None:
     settings: Settings = app.extensions["arwx"]
     app.extensions["arwx.blobs"] = open_store(settings.blobs_at, app.extensions["arwx.db"])
     openapi.init_app(app)
+    app.extensions["arwx.quotas"] = Quotas(app.extensions["arwx.db"], settings.rate, settings.quota_bytes)
     app.before_request(guard.admit)
+    app.after_request(guard.tell_left)
     app.register_blueprint(bp)
     app.register_blueprint(public)

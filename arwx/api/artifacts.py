@@ -24,7 +24,7 @@ def log_artifact() -> Response:
 
 
 @bp.get("/artifacts")
-@operation("read", gives=answers.List[answers.Artifact], query="project type limit cursor")
+@operation("read", gives=answers.List[answers.Artifact], query="project type limit cursor", fails=[404])
 def list_artifacts() -> Response:
     """The artifacts of the organization or of a project, newest first."""
     found = artifacts.page(

@@ -1,16 +1,17 @@
 """Bytes by their SHA-256: sent, asked for, fetched."""
 
-from flask import Response, current_app, g
+from flask import Response, current_app, g, request
 
 from arwx import blobs, blobstore
 from arwx.api import answers, body, bp, shapes
 from arwx.api.operation import BINARY, operation
 from arwx.config import Settings
 from arwx.downloads import attachment, store
+from arwx.quotas import Quotas
 
 
 @bp.post("/blobs")
-@operation("write", takes=BINARY, gives=answers.Blob, makes=True, headers=["X-Content-SHA256"])
+@operation("write", takes=BINARY, gives=answers.Blob, makes=True, headers=["X-Content-SHA256"], fails=[507])
 def put_blob() -> Response:
     """Take in bytes of any number. Safe to send again."""
     blob, is_new = blobs.put(g.scope, received(of_any_type=False))
@@ -36,5 +37,7 @@ def received(*, of_any_type: bool) -> blobstore.Content:
     """The bytes of the current request, kept in the store. The request's own transaction has not begun by then."""
     scope = g.scope.writable
     settings: Settings = current_app.extensions["arwx"]
+    quotas: Quotas = current_app.extensions["arwx.quotas"]
+    quotas.admit_bytes(scope, request.content_length or 0)
     pieces = body.raw(settings.max_blob_bytes, of_any_type=of_any_type)
     return blobstore.receive(store(), scope.org_id, pieces, body.declared_sha())

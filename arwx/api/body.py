@@ -55,7 +55,7 @@ class NewRun(Struct, forbid_unknown_fields=True):
     commit: str | None = None
     diff_sha: str | None = None
     experiment_id: str | None = None
-    started_at: datetime | None = None
+    started_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class RunChange(Struct, forbid_unknown_fields=True):
@@ -75,7 +75,7 @@ class Finish(Struct, forbid_unknown_fields=True):
 
     status: str = "finished"
     summary: dict[str, Any] | None = None
-    exit_code: int | None = None
+    exit_code: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     expected: list[Expected] | None = None
 
 

@@ -30,7 +30,7 @@ def register_file() -> Response:
     query="project name run_id experiment_id",
     makes=True,
     headers=["X-Content-SHA256"],
-    fails=[404, 409],
+    fails=[404, 409, 507],
 )
 def upload_file() -> Response:
     """Take in the bytes of a file and note it under its name."""

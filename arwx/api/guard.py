@@ -2,13 +2,14 @@
 
 import logging
 
-from flask import Response, g, request
+from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from arwx import db, keys, web
 from arwx.access import Scope
 from arwx.api import body, operation, query, shapes
 from arwx.errors import ArwxError, Unauthorized
+from arwx.quotas import Left, Quotas
 
 _log = logging.getLogger("arwx.error")
 
@@ -34,12 +35,25 @@ def admit() -> None:
         key = keys.find(session, secret)
     keys.note_use(database, key)
     g.scope = Scope(g.db, key.org_id, key.scope, f"key:{key.id}", web.origin())
+    declared = operation.of(request.endpoint)
+    if declared is None or declared.is_metered:
+        quotas: Quotas = current_app.extensions["arwx.quotas"]
+        g.left = quotas.take(key.org_id, key.id)
     if request.endpoint is not None:
-        declared = operation.of(request.endpoint)
         # What says nothing is open to admin keys alone.
         g.scope.at_least(declared.level if declared else "admin")
         if declared:
             query.only(*declared.query)
+
+
+def tell_left(response: Response) -> Response:
+    """Say how many requests the key may still make, and when all of them are there again."""
+    left: Left | None = g.get("left")
+    if left is not None:
+        response.headers["RateLimit-Limit"] = str(left.limit)
+        response.headers["RateLimit-Remaining"] = str(left.remaining)
+        response.headers["RateLimit-Reset"] = str(left.reset_s)
+    return response
 
 
 def problem(error: Exception) -> Response:

@@ -8,7 +8,9 @@ from arwx.api.operation import NDJSON, operation
 
 
 @bp.post("/ingest")
-@operation("write", takes=body.Ingest, gives=answers.Ingested, headers=["Idempotency-Key"], fails=[404, 409])
+@operation(
+    "write", takes=body.Ingest, gives=answers.Ingested, headers=["Idempotency-Key"], fails=[404, 409], is_metered=False
+)
 def ingest() -> Response:
     """Store a batch of points. Safe to send again."""
     sent = body.json_as(body.Ingest, with_nonfinite=True)
@@ -17,7 +19,7 @@ def ingest() -> Response:
 
 
 @bp.post("/ingest/stream")
-@operation("write", takes=NDJSON, gives=answers.Ingested, fails=[404, 409])
+@operation("write", takes=NDJSON, gives=answers.Ingested, fails=[404, 409], is_metered=False)
 def ingest_stream() -> Response:
     """Store a stream of points of any length. Each piece is durable by itself; safe to send again."""
     run_id, done = stream.store(g.scope)

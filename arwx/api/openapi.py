@@ -51,6 +51,7 @@ _FAILURES = {
     422: "Well-formed, but something in it is impossible; `errors` names the fields.",
     429: "Too many requests; `Retry-After` says when to come again.",
     503: "The database is busy or away for a moment. Send the same request again after `Retry-After`.",
+    507: "The organization keeps as many bytes of blobs as it may. Metrics are still taken.",
 }
 
 

@@ -38,6 +38,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     fails: tuple[int, ...] = ()
     in_parts: bool = False
+    is_metered: bool = True
 
 
 def operation(
@@ -52,6 +53,7 @@ def operation(
     headers: Sequence[str] = (),
     fails: Sequence[int] = (),
     in_parts: bool = False,
+    is_metered: bool = True,
 ) -> Callable[[Handler], Handler]:
     """Declare a handler.
 
@@ -59,7 +61,7 @@ def operation(
     as `TEXT`; without `gives` the answer is 204. `makes`: 201 when something new was made, 200 when it was there.
     `also` names other media types of the answer, `query` the parameters, by words of `parameters.QUERY`, `headers`
     those that the request may carry, `in_parts` that ranges of the bytes may be asked for. `fails` are the failures
-    that the rest does not tell: 409, 413, 503.
+    that the rest does not tell: 409, 413, 503. What is not `is_metered` takes nothing of what a key may ask for.
     """
     if level not in {PUBLIC, *LEVELS}:
         raise ValueError(f"{level} is not a level")
@@ -74,6 +76,7 @@ def operation(
         headers=tuple(headers),
         fails=tuple(fails),
         in_parts=in_parts,
+        is_metered=is_metered,
     )
 
     def keep(handler: Handler) -> Handler:

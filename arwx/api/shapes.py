@@ -11,7 +11,7 @@ from arwx import clock, points, web
 from arwx.api import answers
 from arwx.artifacts import PRODUCER, ArtifactView, Lineage, VersionView
 from arwx.charts import SYSTEM
-from arwx.errors import ArwxError, SequenceConflict
+from arwx.errors import ArwxError, SequenceConflict, TooMany
 from arwx.experiments import Progress
 from arwx.frontier import Step, Tried, Verdict
 from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Experiment, File, ResearchSession
@@ -52,7 +52,7 @@ def problem(error: ArwxError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.status in {429, 503}:
-        response.headers["Retry-After"] = "1"
+        response.headers["Retry-After"] = str(error.retry_after_s if isinstance(error, TooMany) else 1)
     if g.get("must_close"):
         response.headers["Connection"] = "close"
     return response
