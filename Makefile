@@ -1,5 +1,5 @@
 # Everything starts here. Each target does what it needs first, quietly and quickly when it is done already.
-.PHONY: setup run demo test check bench lock clean
+.PHONY: setup run demo test check sbom bench lock clean
 .DEFAULT_GOAL := run
 
 PYTHON ?= python3
@@ -46,9 +46,17 @@ check: .venv/.ready-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/djlint --lint --quiet arwx/templates
+	@$(BIN)/bandit -q -ll -c pyproject.toml -r arwx sdk/arwandb gunicorn.conf.py
+	@$(BIN)/python bin/audit.py
 	@$(MAKE) --no-print-directory test
 
 # All subjects, or some (ONLY=ingest,sdk); PEERS=1 installs other trackers and measures them too; SCALE=0.1 is a quick look.
+# What is inside, for whoever must know: a CycloneDX list of the pinned packages.
+sbom: .venv/.ready-dev
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o dist/arwx.cdx.json
+	@echo "dist/arwx.cdx.json"
+
 bench: .venv/.ready-dev $(WHEEL)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers) $(if $(SCALE),--scale $(SCALE))
 
