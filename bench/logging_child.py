@@ -80,10 +80,22 @@ def _mlflow(*, is_synchronous: bool) -> Sdk:
     return (lambda metrics, step: mlflow.log_metrics(metrics, step=step, synchronous=is_synchronous)), finish
 
 
+SDKS: dict[str, Callable[[], Sdk]] = {
+    "arwandb": arwandb,
+    "trackio": trackio,
+    "wandb": wandb,
+    "mlflow_sync": mlflow_sync,
+    "mlflow_async": mlflow_async,
+    "tensorboardx": tensorboardx,
+    "floor": floor,
+}
+
+
 def measure(sdk: str, calls: int, pause_s: float, fault: str) -> dict[str, object]:
+    """Set up, log, and, when nothing is broken, finish. All times in seconds, memory in bytes."""
     rss_before = _status("VmRSS")
     started = time.perf_counter()
-    log, finish = globals()[sdk]()
+    log, finish = SDKS[sdk]()
     init_s = time.perf_counter() - started
     if fault == "spool stalled":
         _stall()

@@ -29,7 +29,7 @@ from bench.units import MEGABYTES, MILLISECONDS, RATE, SECONDS, TIMES
 MLFLOW, TRACKIO, WANDB, TENSORBOARDX = "mlflow==3.17.2", "trackio==0.43.0", "wandb==0.31.0", "tensorboardX==2.6.5"
 
 _PASSES = 3
-_BATCHES = 200  # of 500 entries × 5 keys, the same for arwx and trackio
+_BATCHES = 200  # of 500 entries × 5 keys into arwx; trackio gets fewer, since it takes longer
 _MLFLOW_ENTRIES = 200  # 1,000 metrics, the most that one of its requests may hold
 
 
@@ -52,7 +52,7 @@ def measure(session: Session) -> Iterator[Row | Skipped]:
             for what, rows in parts.items():
                 try:
                     yield from rows()
-                except (venvs.DoesNotInstall, OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+                except (venvs.DoesNotInstall, OSError, RuntimeError, sqlite3.Error, subprocess.TimeoutExpired) as error:
                     yield Skipped(what, str(error).strip().splitlines()[-1][:200])
 
 
@@ -182,7 +182,7 @@ def _mlflow_run(peer: _Peer) -> str:
 
 def _to_trackio(peer: _Peer, turn: int, clients: int) -> float:
     """Points a second of `bulk_log`, 500 entries × 5 keys a request, each client into a run of its own."""
-    batches = _BATCHES // clients
+    batches = 80 // clients
     work = []
     for client in range(clients):
         run = f"run-{clients}-{turn}-{client}"
@@ -218,7 +218,8 @@ def _charts(session: Session, peer: _Peer) -> Iterator[Row]:
         path = f"/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval?{asked}&metric_key=loss&max_results=500"
         with wire.Connection(peer.port) as connection:
             whole = wire.request("GET", path, {})
-            connection.send(whole)
+            if (first := connection.send(whole)).status != 200:
+                raise RuntimeError(f"mlflow's chart: {first.status} {first.body[:200]!r}")
             theirs = [timed(lambda: connection.send(whole)) for _ in range(_PASSES)]  # noqa: B023 - called at once
         ours = http_chart(filled, project)
         limit = f"arwx, server time {MILLISECONDS.text(statistics.median(ours))}"

@@ -11,7 +11,7 @@ class Unit:
 
     def text(self, value: float) -> str:
         _, _, name = self._step(value)
-        return f"{self.number(value)} {name}"
+        return f"{self.number(value)} {name}".rstrip()
 
     def number(self, value: float) -> str:
         """The figure alone, with the name of its unit only where that is not the last one of the ladder."""
