@@ -1,6 +1,7 @@
 """Run the benchmarks, print their rows, and keep bench/RESULTS.md current."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
@@ -34,6 +35,8 @@ def main() -> int:
         wanted = [name for name in SUBJECTS if given.peers or name != "peers"]
     if unknown := set(wanted) - set(SUBJECTS):
         parser.error(f"no such subject: {', '.join(sorted(unknown))}")
+    # A kind request to stop must end the servers too, which run in sessions of their own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Session(Scale(given.scale), with_peers=given.peers) as session:
         for name in wanted:
             _subject(name, session)
@@ -44,13 +47,19 @@ def _subject(name: str, session: Session) -> None:
     title, measure = SUBJECTS[name]
     print(f"\n{title}", flush=True)
     load_before = machine.load()
-    rows = []
+    rows: list[Row | Skipped] = []
+
+    def keep(*more: Skipped) -> None:
+        if session.scale.is_full:
+            fresh = results.section(title, [*rows, *more], load_before)
+            results.keep({title: fresh}, [title for title, _ in SUBJECTS.values()])
+
     for row in measure(session):
         what, measured, limit, target, verdict = row.cells()
         print(f"  {what:<66} {measured:<34} {target:<18} {verdict:<16} {limit}", flush=True)
         rows.append(row)
-    if session.scale.is_full:
-        results.keep({title: results.section(title, rows, load_before)}, [title for title, _ in SUBJECTS.values()])
+        keep(Skipped("the rest", "the run was stopped here"))
+    keep()
 
 
 if __name__ == "__main__":

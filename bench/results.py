@@ -24,7 +24,12 @@ def section(title: str, rows: Sequence[Row | Skipped], load_before: float) -> st
     when = datetime.now(UTC)
     said = (
         f"Measured {when:%Y-%m-%d %H:%M} UTC at {machine.commit()}, {machine.size()}; "
-        f"load of the machine before: {load_before:.1f}."
+        f"load of the machine before: {load_before:.1f}"
+        + (
+            ", so that other work slowed every figure; what was measured in turns still compares."
+            if load_before > 1.5
+            else "."
+        )
     )
     table = [_COLUMNS, *("| " + " | ".join(row.cells()) + " |" for row in rows)]
     return "\n".join([f"## {title}", "", said, "", *table, ""])
