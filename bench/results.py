@@ -42,8 +42,8 @@ def keep(fresh: Mapping[str, str], titles: Sequence[str], file: Path = FILE) -> 
         part.partition("\n")[0].strip(): f"## {part}".rstrip() + "\n" for part in re.split(r"^## ", old, flags=re.M)[1:]
     }
     found |= fresh
-    file.write_text(
-        "\n".join(
-            [_HEAD, f"Last run on {machine.describe()}", "", *(found[title] for title in titles if title in found)]
-        )
-    )
+    missing = [title for title in titles if title not in found]
+    head = [_HEAD, f"Last run on {machine.describe()}", ""]
+    if missing:
+        head += [f"Not measured at full size yet: {', '.join(missing)}.", ""]
+    file.write_text("\n".join([*head, *(found[title] for title in titles if title in found)]))
