@@ -81,6 +81,8 @@ def require(scope: Scope, entries: Sequence[Entry]) -> None:
             .with_for_update(read=True, key_share=True)
         )
         sizes.update((row.sha, row.size) for row in scope.db.execute(rows))
+        # A sweep that began before this tree is stored finds the lease, or waits for the rows and finds it then.
+        _lease(scope, shas[start : start + _MANY])
     absent = list(dict.fromkeys(entry.sha for entry in entries if entry.sha not in sizes))
     if absent:
         raise Conflict("Upload these blobs first.", code="missing_blobs", missing=absent)
@@ -142,8 +144,8 @@ def _lease(scope: Scope, shas: Iterable[str]) -> None:
         scope.blobs()
         .where(Blob.sha.in_(list(shas)), Blob.leased_at < now - _LEASE_NOTED_EACH)
         .with_only_columns(Blob.sha)
-        # Whoever has locked a row is writing the same into it.
-        .with_for_update(skip_locked=True)
+        # Whoever writes to a row now writes the same. Whoever only holds it for a tree does not stand in the way.
+        .with_for_update(skip_locked=True, key_share=True)
     )
     if stale := scope.db.scalars(due).all():
         scope.db.execute(update(Blob).where(Blob.org_id == scope.org_id, Blob.sha.in_(stale)).values(leased_at=now))

@@ -6,11 +6,13 @@ any number of times: what it has not finished it finds again.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Table, delete, exists, select, update
+from sqlalchemy.orm import Session
 
-from arwx import audit, clock, logins, points, throttle
+from arwx import audit, blobs, clock, logins, points, throttle
 from arwx.access import Scope
 from arwx.blobstore import Store
 from arwx.db import Database
@@ -18,6 +20,7 @@ from arwx.errors import invalid
 from arwx.models import (
     ApiKey,
     ArtifactLink,
+    ArtifactVersion,
     Base,
     Blob,
     Experiment,
@@ -88,6 +91,8 @@ def sweep(database: Database, store: Store) -> Swept:
             swept.runs += _erase_project(database, org.id, project_id)
             swept.projects += 1
         swept.runs += _erase_runs(database, org.id, Run.deleted_at.is_not(None))
+        swept.blobs += _erase_unused_blobs(database, store, org.id)
+    store.sweep(clock.now() - blobs.LEASE)
     with database.writing() as db:
         throttle.sweep(db)
         logins.sweep(db)
@@ -166,6 +171,43 @@ def _erase_blobs(database: Database, store: Store, org_id: int) -> int:
         with database.writing(org_id) as db:
             db.execute(delete(Blob).where(Blob.org_id == org_id, Blob.sha.in_(shas)))
         count += len(shas)
+
+
+def _erase_unused_blobs(database: Database, store: Store, org_id: int) -> int:
+    """Erase the blobs that nothing refers to any more, a day after somebody last sent them or asked for them."""
+    before = clock.now()
+    with database.reading() as db:
+        unused = set(db.scalars(select(Blob.sha).where(*_stale(org_id, before))))
+        if unused:
+            unused -= _referred_to(db, org_id)
+    count = 0
+    for some in _batches(sorted(unused)):
+        with database.writing() as db:
+            # Whoever refers to one of them since then has leased it, or has it locked and will have.
+            stale = select(Blob.sha).where(*_stale(org_id, before), Blob.sha.in_(some)).order_by(Blob.sha)
+            doomed = db.scalars(stale.with_for_update()).all()
+            db.execute(delete(Blob).where(Blob.org_id == org_id, Blob.sha.in_(doomed)))
+        # The row goes first, so that none is without its bytes. What is sent anew meanwhile is younger, and stays.
+        for sha in doomed:
+            store.erase(org_id, sha, before)
+        count += len(doomed)
+    return count
+
+
+def _stale(org_id: int, before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Blob.org_id == org_id, Blob.leased_at < before - blobs.LEASE
+
+
+def _referred_to(db: Session, org_id: int) -> set[str]:
+    """The hashes that files, snapshots, versions of artifacts, and records of uncommitted changes name."""
+    found: set[str] = set()
+    for column in (File.sha, Run.diff_sha, Experiment.diff_sha):
+        found.update(db.scalars(select(column).where(column.class_.org_id == org_id, column.is_not(None)).distinct()))
+    for tree in (Experiment.tree, ArtifactVersion.entries):
+        rows = select(tree).where(tree.class_.org_id == org_id, tree.is_not(None))
+        for entries in db.scalars(rows.execution_options(yield_per=100)):
+            found.update(entry["sha"] for entry in entries or ())
+    return found
 
 
 def _org_tables() -> list[Table]:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from arwx import blobstore, config, deletion, people, points
+from arwx import blobstore, clock, config, deletion, people, points
 from arwx.blobstore import Store
 from arwx.db import Database
 from arwx.models import Base
@@ -203,6 +204,50 @@ def test_the_job_may_be_stopped_anywhere_and_run_again(
     with database.reading() as db:
         assert CANARY not in repr(db.connection().exec_driver_sql("SELECT * FROM runs").all())
     assert ada.get("/v1/runs/other-run/integrity").json["intact"]
+
+
+def test_blobs_go_a_day_later_when_nothing_else_refers_to_them(
+    ada: Caller, settings: config.Settings, database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed, kept = fill(ada, "doomed", CANARY), fill(ada, "kept", "other")
+    shared = f"{CANARY} shared".encode()
+    for project in ("doomed", "kept"):
+        path = f"/v1/files/upload?project={project}&name=shared.bin"
+        assert ada.post(path, data=shared, headers={"Content-Type": "application/octet-stream"}).status_code == 201
+    ada.delete("/v1/projects/doomed")
+    assert deletion.sweep(database, store).blobs == 0
+    assert ada.get(doomed["blob"]).status_code == 200
+    real = clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=25))
+    swept = deletion.sweep(database, store)
+    assert swept.blobs == 2
+    assert ada.get(doomed["blob"]).status_code == 404
+    assert ada.get(kept["blob"]).status_code == 200
+    assert ada.get(f"/v1/blobs/{hashlib.sha256(shared).hexdigest()}").get_data() == shared
+    everything = everything_kept(settings)
+    assert f"{CANARY} in a blob of doomed".encode() not in everything
+    assert f"{CANARY} uploaded to doomed".encode() not in everything
+    assert b"other in a blob of kept" in everything or store.reach != 4 * 2**20
+    assert deletion.sweep(database, store) == deletion.Swept()
+
+
+def test_a_blob_that_somebody_was_told_of_or_has_named_again_stays(
+    ada: Caller, database: Database, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = {"Content-Type": "application/octet-stream"}
+    shas = [ada.post("/v1/blobs", data=f"bytes {n}".encode(), headers=octets).json["sha"] for n in range(3)]
+    real = clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=25))
+    assert ada.post("/v1/blobs/missing", json={"shas": [shas[0]]}).json["missing"] == []
+    entry = {"path": "a.txt", "sha": shas[1], "size": 7}
+    ada.run("kept")
+    made = ada.post("/v1/artifacts/log", json={"project": "kept", "name": "a", "entries": [entry]})
+    assert made.status_code == 201
+    assert deletion.sweep(database, store).blobs == 1
+    assert [ada.get(f"/v1/blobs/{sha}").status_code for sha in shas] == [200, 200, 404]
+    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=51))
+    assert deletion.sweep(database, store).blobs == 1
+    assert [ada.get(f"/v1/blobs/{sha}").status_code for sha in shas] == [404, 200, 404]
 
 
 def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
