@@ -31,6 +31,7 @@ class Server:
             "PORT": str(self.port),
             "ARWX_HOST": "127.0.0.1",
             "WEB_CONCURRENCY": "2",
+            "ARWX_RATE": "0",  # a test asks as fast as it can
             **({"DATABASE_URL": database_url, "SECRET_KEY": "t" * 40} if database_url else {}),
             **environment,
         }
