@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 
 from arwx import blobs, clock, db, experiments, ids, pages, trees
 from arwx.access import Scope
@@ -64,6 +64,14 @@ class ArtifactView:
     project: str
     refs: dict[str, int]
     newest: ArtifactVersion
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """An artifact with its newest versions."""
+
+    view: ArtifactView
+    versions: list[VersionView]
 
 
 @dataclass(frozen=True)
@@ -213,6 +221,26 @@ def view(scope: Scope, artifact: Artifact) -> ArtifactView:
     return _views(scope, [artifact])[0]
 
 
+def shelves(scope: Scope, project: Project, limit: int, cursor: str | None, each: int) -> pages.Page[Shelf]:
+    """The artifacts of the project, newest first, with `each` of their newest versions: as many queries for one as for
+    fifty.
+    """
+    found = page(scope, limit, cursor, project=project.name, kind=None)
+    newest = (
+        select(ArtifactVersion)
+        .join(Artifact, Artifact.id == ArtifactVersion.artifact_id)
+        .where(
+            ArtifactVersion.org_id == scope.org_id,
+            Artifact.org_id == scope.org_id,
+            ArtifactVersion.number > Artifact.version_count - each,
+            Artifact.id.in_([view.artifact.id for view in found.items]),
+        )
+        .order_by(ArtifactVersion.number.desc())
+    )
+    views = _version_views(scope, [view.artifact for view in found.items], scope.db.scalars(newest).all())
+    return pages.Page([Shelf(view, views[view.artifact.id]) for view in found.items], found.next)
+
+
 def versions(scope: Scope, artifact: Artifact, limit: int, before: int | None = None) -> list[VersionView]:
     """At most `limit` versions, newest first, those below `before` when it is given."""
     query = _versions(artifact).order_by(ArtifactVersion.number.desc()).limit(limit)
@@ -223,42 +251,62 @@ def versions(scope: Scope, artifact: Artifact, limit: int, before: int | None = 
 
 def version_views(scope: Scope, artifact: Artifact, found: Sequence[ArtifactVersion]) -> list[VersionView]:
     """The versions with their refs, lineage and score: as many queries for one as for fifty."""
-    links = _links(scope, artifact, [version.number for version in found])
+    return _version_views(scope, [artifact], found)[artifact.id]
+
+
+def _version_views(
+    scope: Scope, artifacts: Sequence[Artifact], found: Sequence[ArtifactVersion]
+) -> dict[str, list[VersionView]]:
+    links = _links(scope, found)
     verdicts = scores(scope, links)
-    refs = _by_version(_refs(scope, [artifact]).get(artifact.id, {}))
-    shown = []
+    refs = {id_: _by_version(refs) for id_, refs in _refs(scope, artifacts).items()}
+    shown: dict[str, list[VersionView]] = {artifact.id: [] for artifact in artifacts}
     for version in found:
-        own = [link for link in links if link.version == version.number]
-        shown.append(
+        which = (version.artifact_id, version.number)
+        own = [link for link in links if (link.artifact_id, link.version) == which]
+        shown[version.artifact_id].append(
             VersionView(
                 version,
-                refs.get(version.number, []),
+                refs[version.artifact_id].get(version.number, []),
                 [Link(link.kind, link.target_id) for link in own if link.role == PRODUCER],
                 [Link(link.kind, link.target_id) for link in own if link.role == CONSUMER],
-                verdicts.get(version.number),
+                verdicts.get(which),
             )
         )
     return shown
 
 
-def scores(scope: Scope, links: Iterable[ArtifactLink]) -> dict[int, Verdict]:
-    """The score of each version: the newest decision on an experiment that produced it, itself or by its run."""
+def scores(scope: Scope, links: Iterable[ArtifactLink]) -> dict[tuple[str, int], Verdict]:
+    """The score of each version, by artifact id and number: the newest decision on an experiment that produced it,
+    itself or by its run.
+    """
     made = [link for link in links if link.role == PRODUCER]
     runs = _rows(scope, scope.runs(), Run.id, {link.target_id for link in made if link.kind == "run"})
-    experiment_of = {
-        (link.version, link.kind, link.target_id): link.target_id
-        if link.kind == "experiment"
-        else getattr(runs.get(link.target_id), "experiment_id", None)
-        for link in made
+    wanted: dict[tuple[str, int], set[str]] = {}
+    for link in made:
+        experiment_id = (
+            link.target_id if link.kind == "experiment" else getattr(runs.get(link.target_id), "experiment_id", None)
+        )
+        if experiment_id:
+            wanted.setdefault((link.artifact_id, link.version), set()).add(experiment_id)
+    rows = _rows(scope, scope.experiments(), Experiment.id, set().union(*wanted.values())).values()
+    found = experiments.verdicts(scope, rows)
+    judged = {which: [found[one] for one in ids if one in found] for which, ids in wanted.items()}
+    return {which: max(some, key=lambda one: one.decided_at) for which, some in judged.items() if some}
+
+
+def titles(scope: Scope, views: Iterable[VersionView]) -> dict[Link, str]:
+    """What people call those who made or used these versions: `#12` an experiment, a run its name. Those that are gone
+    are missing.
+    """
+    links = {link for view in views for link in (*view.producers, *view.consumers)}
+    named = {kind: {link.id for link in links if link.kind == kind} for kind in ("experiment", "run")}
+    tried = _rows(scope, scope.experiments(), Experiment.id, named["experiment"])
+    ran = _rows(scope, scope.runs(), Run.id, named["run"])
+    return {
+        **{Link("experiment", row.id): f"#{row.index}" for row in tried.values()},
+        **{Link("run", row.id): row.name for row in ran.values()},
     }
-    wanted = {found for found in experiment_of.values() if found}
-    found = experiments.verdicts(scope, _rows(scope, scope.experiments(), Experiment.id, wanted).values())
-    newest: dict[int, Verdict] = {}
-    for (version, _, _), experiment_id in experiment_of.items():
-        verdict = found.get(experiment_id or "")
-        if verdict and (version not in newest or verdict.decided_at > newest[version].decided_at):
-            newest[version] = verdict
-    return newest
 
 
 def moves(scope: Scope, artifact: Artifact, limit: int) -> list[ArtifactMove]:
@@ -276,7 +324,7 @@ def moves(scope: Scope, artifact: Artifact, limit: int) -> list[ArtifactMove]:
 def lineage(scope: Scope, artifact: Artifact, limit: int) -> Lineage:
     """What made and what used the newest `limit` versions."""
     found = scope.db.scalars(_versions(artifact).order_by(ArtifactVersion.number.desc()).limit(limit)).all()
-    links = _links(scope, artifact, [version.number for version in found])
+    links = _links(scope, found)
     named = {kind: {link.target_id for link in links if link.kind == kind} for kind in ("experiment", "run")}
     return Lineage(
         list(reversed(found)),
@@ -357,14 +405,13 @@ def _versions(artifact: Artifact) -> Select[ArtifactVersion]:
     )
 
 
-def _links(scope: Scope, artifact: Artifact, numbers: list[int]) -> list[ArtifactLink]:
+def _links(scope: Scope, versions: Iterable[ArtifactVersion]) -> list[ArtifactLink]:
+    which = [(version.artifact_id, version.number) for version in versions]
     return list(
         scope.db.scalars(
             select(ArtifactLink)
             .where(
-                ArtifactLink.org_id == scope.org_id,
-                ArtifactLink.artifact_id == artifact.id,
-                ArtifactLink.version.in_(numbers),
+                ArtifactLink.org_id == scope.org_id, tuple_(ArtifactLink.artifact_id, ArtifactLink.version).in_(which)
             )
             .order_by(ArtifactLink.version, ArtifactLink.created_at, ArtifactLink.target_id)
         )

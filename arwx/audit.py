@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from arwx import clock, ids, pages
+from arwx import actors, clock, ids, pages
 from arwx.access import Scope
 from arwx.db import Database
-from arwx.models import ApiKey, AuditEntry, User
+from arwx.models import AuditEntry
 
 # Everything that is recorded. Nothing of it names a secret.
 ACTIONS = frozenset(
@@ -30,7 +30,8 @@ def record(scope: Scope, action: str, subject: str = "", **details: Any) -> None
             created_at=clock.now(),
             action=action,
             actor=scope.actor,
-            actor_name=_name(scope),
+            # In words that stay true when the account or the key is gone.
+            actor_name=actors.names(scope, [scope.actor])[scope.actor],
             subject=subject[:_LONGEST],
             details=details,
             ip=scope.origin.ip,
@@ -55,15 +56,3 @@ def page(scope: Scope, limit: int, cursor: str | None, action: str | None = None
         query = query.where(pages.after(cursor, AuditEntry.created_at, AuditEntry.id))
     shown, following = pages.cut(scope.db.scalars(query).all(), limit)
     return pages.Page(list(shown), following)
-
-
-def _name(scope: Scope) -> str:
-    """Who it is in words that stay true when the account or the key is gone."""
-    kind, _, id_ = scope.actor.partition(":")
-    if kind == "user":
-        user = scope.db.get(User, int(id_))
-        return user.email if user else "a former account"
-    if kind == "key":
-        key = scope.db.get(ApiKey, (scope.org_id, id_))
-        return key.name if key else "a former key"
-    return "the command line" if kind == "cli" else kind

@@ -133,6 +133,35 @@ def diff(a: Iterable[Entry], b: Iterable[Entry], read_text: Callable[[Entry], st
     )
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder of a tree: what lies in it and below."""
+
+    name: str
+    path: str
+    files: int
+    size: int
+
+
+def listing(entries: Iterable[Entry], folder: str) -> tuple[list[Folder], list[Entry]]:
+    """What lies right in a folder ("" is the root): its folders and its files, each in the order of their names."""
+    inside = f"{folder}/" if folder else ""
+    below: dict[str, list[Entry]] = {}
+    files = []
+    for entry in entries:
+        if entry.path.startswith(inside):
+            first, slash, _ = entry.path[len(inside) :].partition("/")
+            if slash:
+                below.setdefault(first, []).append(entry)
+            else:
+                files.append(entry)
+    folders = [
+        Folder(name, inside + name, len(found), sum(entry.size for entry in found))
+        for name, found in sorted(below.items())
+    ]
+    return folders, sorted(files, key=_order)
+
+
 def _text_diff(old: Entry, new: Entry, read_text: Callable[[Entry], str | None]) -> str | None:
     if old.sha == new.sha:
         return ""

@@ -144,12 +144,38 @@ def _log(
 
 
 def _experiment(ada: Caller, session_id: str, run_id: str, number: int, score: float, *, is_better: bool) -> None:
-    made = ada.post(
-        "/v1/experiments",
-        json={"session_id": session_id, "note": NOTES[number % len(NOTES)], "run_id": run_id, "config": {"n": number}},
-    ).json
+    note = NOTES[number % len(NOTES)]
+    told = {"session_id": session_id, "note": note, "run_id": run_id, "commit": hashlib.sha1(note.encode()).hexdigest()}
+    fields = {
+        **told,
+        "diff": DIFF if number % 3 == 1 else "",
+        "config": {"lr": 0.0003 * (1 + number % 4), "seed": number},
+    }
+    made = ada.post("/v1/experiments", json=fields).json
+    code = {
+        "train.py": f"# {note}\nwidth = {128 + 32 * number}\nsteps = 3000\n".encode(),
+        "model/transformer.py": b"class Transformer:\n    pass\n",
+        "model/attention.py": f"heads = {1 + number % 8}\n".encode(),
+        "README.md": b"# char-lm\n",
+    }
+    ada.open(f"/v1/experiments/{made['id']}/tree", "PUT", json={"entries": _upload(ada, code)})
+    if number == 12:
+        ada.post(f"/v1/experiments/{made['id']}/decision", json={"status": "crash", "note": "out of memory at step 40"})
+        return
     verdict = {"status": "keep" if is_better else "drop", "score": round(score, 4)}
     ada.post(f"/v1/experiments/{made['id']}/decision", json=verdict)
+    if is_better:
+        weights = random.Random(number).randbytes(40_000)
+        files = _upload(ada, {"weights.bin": weights, "config.json": b'{"layers": 6}', "tokenizer/vocab.txt": b"a b c"})
+        version = {"project": "char-lm", "name": "model", "type": "model", "entries": files, "produced_by": made["id"]}
+        logged = ada.post("/v1/artifacts/log", json={**version, "metadata": {"val/bpb": score}}).json
+        ada.open("/v1/artifacts/model/refs/winner", "PUT", json={"version": logged["version"]})
+        ada.post(f"/v1/artifacts/model/v{logged['version']}/used_by", json={"run_id": run_id})
+
+
+def _upload(ada: Caller, files: dict[str, bytes]) -> list[dict[str, Any]]:
+    shas = {path: ada.post("/v1/blobs", data=content).json["sha"] for path, content in files.items()}
+    return [{"path": path, "sha": shas[path], "size": len(content)} for path, content in files.items()]
 
 
 def main(folder: str) -> None:

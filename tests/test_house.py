@@ -24,6 +24,7 @@ ROOMS = [
     {"trees", "criteria"},
     {"points", "blobstore"},
     {"access"},
+    {"actors"},
     {"audit", "invitations", "keys", "logins", "mail", "members", "passwords", "people", "quotas", "throttle"},
     {
         "projects",
@@ -41,7 +42,7 @@ ROOMS = [
     {"web", "downloads"},
     {"api", "ui", "cli"},
 ]
-FLASK_FREE = set().union(*ROOMS[:9]) - {"db"}
+FLASK_FREE = set().union(*ROOMS[:10]) - {"db"}
 PURE = {"svg", "frontier", "textdiff", "patterns", "criteria", "trees", "ids", "links", "errors"}
 
 

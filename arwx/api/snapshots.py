@@ -1,7 +1,5 @@
 """The code of experiments: attached, read, compared, rebuilt."""
 
-import shlex
-
 from flask import Response, g, render_template
 
 from arwx import downloads, experiments, snapshots, web
@@ -40,5 +38,5 @@ def get_tree_diff(experiment_id: str, other_id: str) -> Response:
 def reproduce(experiment_id: str) -> Response:
     """A shell script that rebuilds the code that ran, and checks that it is the same."""
     recipe = snapshots.recipe(g.scope.experiment(experiment_id))
-    script = render_template("experiments/reproduce.sh", base_url=web.base_url(), quote=shlex.quote, **recipe)
+    script = render_template("experiments/reproduce.sh", **recipe)
     return web.conditional(Response(script, mimetype="text/plain"))

@@ -1,12 +1,152 @@
-"""The Experiments lens of a project."""
+"""The Experiments lens of a project: the story of what was tried, and each try by itself."""
 
-from flask import g, render_template
+from dataclasses import dataclass
 
-from arwx.ui import bp, frame
+from flask import Response, g, redirect, render_template, request, url_for
+
+from arwx import actors, downloads, experiments, snapshots, trees, web
+from arwx.errors import ArwxError, NotFound, invalid
+from arwx.frontier import KEEP, Step
+from arwx.models import Experiment, Project
+from arwx.ui import Answer, bp, frame, needs, on_fault
+from arwx.ui.columns import flat
+
+STATES = ("keep", "drop", "crash", "undecided")
+_ROWS = 100
 
 
-@bp.get("/p/<name>/experiments")
-def experiments(name: str) -> str:
-    """The Experiments lens: what was tried, and what became of it."""
+@bp.get("/p/<name>/experiments", endpoint="experiments")
+def lens(name: str) -> str:
+    """The running best as a picture, and the experiments below it, newest first."""
     project = g.scope.project(name)
-    return render_template("experiments/page.html", head=frame.head(project))
+    session_id, state = request.args.get("session"), request.args.get("status", "")
+    session = g.scope.session(session_id) if session_id else None
+    progress = experiments.progress(g.scope, project, session)
+    before = request.args.get("before", "")
+    wanted = [
+        step
+        for step in reversed(progress.steps)
+        if state not in STATES or _state(step) == state
+        if not before.isdecimal() or step.tried.index < int(before)
+    ]
+    shown = wanted[:_ROWS]
+    verdicts = [step.tried.verdict for step in shown if step.tried.verdict]
+    return render_template(
+        "experiments/page.html",
+        head=frame.head(project),
+        progress=progress,
+        steps=shown,
+        next=shown[-1].tried.index if len(wanted) > _ROWS else None,
+        states=STATES,
+        state=state if state in STATES else "",
+        session=session,
+        sessions=experiments.sessions(g.scope, project, 50, None).items,
+        names=actors.names(g.scope, [verdict.decided_by for verdict in verdicts]),
+    )
+
+
+def _state(step: Step) -> str:
+    return step.tried.verdict.status if step.tried.verdict else "undecided"
+
+
+@bp.get("/p/<name>/experiments/<experiment_id>")
+def experiment(name: str, experiment_id: str) -> str:
+    """One experiment: what was wrong and what was changed, the code, the verdicts, and what it is the same as."""
+    return _experiment(name, experiment_id)
+
+
+def _experiment(name: str, experiment_id: str, error: ArwxError | None = None) -> str:
+    project, row = _found(name, experiment_id)
+    steps = experiments.progress(g.scope, project).steps
+    place = next(number for number, step in enumerate(steps) if step.tried.experiment_id == row.id)
+    kept = next((step for step in reversed(steps[:place]) if _state(step) == KEEP), None)
+    decisions = experiments.decisions(g.scope, row)
+    folder = request.args.get("in", "").strip("/")
+    files = snapshots.of(row).entries if row.tree_sha else []
+    return render_template(
+        "experiments/experiment.html",
+        head=frame.head(project),
+        experiment=row,
+        step=steps[place],
+        earlier=steps[place - 1] if place else None,
+        later=steps[place + 1] if place + 1 < len(steps) else None,
+        kept=kept,
+        changed=_changed(row, kept),
+        decisions=list(reversed(decisions)),
+        prior=experiments.prior(g.scope, row),
+        session=g.scope.session(row.session_id),
+        folder=folder,
+        listing=trees.listing(files, folder),
+        file_count=len(files),
+        names=actors.names(g.scope, [row.created_by, *(one.created_by for one in decisions)]),
+        error=error,
+    )
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What of the code differs from an earlier experiment, and which values of the config do."""
+
+    diff: trees.TreeDiff | None
+    config: list[tuple[str, object, object]]
+
+
+def _changed(row: Experiment, kept: Step | None) -> Changed | None:
+    """What differs from the previous kept experiment, which is what this one is measured against."""
+    if kept is None:
+        return None
+    other = g.scope.experiment(kept.tried.experiment_id)
+    diff = None
+    if row.tree_sha and other.tree_sha:
+        diff = snapshots.diff(g.scope, downloads.store(), other, row)
+    was, now = flat(other.config or {}), flat(row.config or {})
+    config = [(key, was.get(key), now.get(key)) for key in sorted(was | now) if was.get(key) != now.get(key)]
+    return Changed(diff, config) if diff is not None or config else None
+
+
+@bp.get("/p/<name>/experiments/<experiment_id>/reproduce.sh")
+def experiment_script(name: str, experiment_id: str) -> Response:
+    """The script that rebuilds the code, to be saved."""
+    _, row = _found(name, experiment_id)
+    response = Response(render_template("experiments/reproduce.sh", **snapshots.recipe(row)), mimetype="text/plain")
+    response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.sh"'
+    return web.conditional(response)
+
+
+@bp.get("/p/<name>/experiments/<experiment_id>/files/<path:path>")
+def experiment_file(name: str, experiment_id: str, path: str) -> Response:
+    """One file of the code, to be saved."""
+    _, row = _found(name, experiment_id)
+    entry = next((entry for entry in snapshots.of(row).entries if entry.path == path), None)
+    if entry is None:
+        raise NotFound("No such file.")
+    return downloads.attachment(g.scope.blob(entry.sha), path.rpartition("/")[2])
+
+
+@bp.post("/p/<name>/experiments/<experiment_id>/decide")
+@needs("write")
+@on_fault(_experiment)
+def decide(name: str, experiment_id: str) -> Answer:
+    """Append a verdict."""
+    _, row = _found(name, experiment_id)
+    score, metric = request.form.get("score", "").strip(), request.form.get("metric", "").strip()
+    experiments.decide(
+        g.scope, row, request.form.get("status", ""), _number(score), metric or None,
+        request.form.get("note", "").strip() or None,
+    )  # fmt: skip
+    return redirect(url_for("ui.experiment", name=name, experiment_id=experiment_id))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise invalid("score", "must be a number") from None
+
+
+def _found(name: str, experiment_id: str) -> tuple[Project, Experiment]:
+    """The experiment, under its own project alone."""
+    project, row = g.scope.project(name), g.scope.experiment(experiment_id)
+    if row.project_id != project.id:
+        raise NotFound("No such experiment.")
+    return project, row

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import shlex
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -56,6 +57,7 @@ def init_app(app: Flask) -> None:
     ):
         app.add_template_filter(said)
     app.add_template_filter(spark.draw, "spark")
+    app.add_template_filter(shlex.quote, "in_shell")
     app.jinja_env.globals.update(
         asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"), organizations=organizations
     )

@@ -1,5 +1,6 @@
 """Every page in a real browser: nothing that a screen reader stumbles over, nothing blocked, nothing wider than a phone."""
 
+import hashlib
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ PAGES = [
     *("/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"),
     *("/settings/members", "/settings/organization", "/settings/account", "/settings/audit"),
     *("/organizations/new", "/p/char-lm/delete"),
+    *("/p/char-lm/experiments/try", "/p/char-lm/artifacts/model", "/p/char-lm/artifacts/model?version=v2&with=v1"),
 ]
 DOORS = ["/login", "/signup", "/forgot"]
 
@@ -26,9 +28,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server")).start()
     key = server.key("admin")
 
-    def post(path: str, body: object) -> None:
+    def post(path: str, body: object, method: str = "POST") -> None:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers)
+        raw = body
+        if isinstance(raw, bytes):
+            headers["Content-Type"] = "application/octet-stream"
+        else:
+            raw = json.dumps(body).encode()
+        request = urllib.request.Request(server.base_url + path, raw, headers, method=method)
         urllib.request.urlopen(request, timeout=30).close()
 
     post("/v1/projects", {"name": "char-lm", "objective_metric": "val/bpb", "target": 0.5})
@@ -40,6 +47,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         points[30]["nonfinite"] = ["grad_norm"]
         post("/v1/ingest", {"run_id": run_id, "writer_id": "w", "epoch": "e", "first_seq": 0, "points": points})
     post("/v1/runs/one/finish", {})
+    post("/v1/sessions", {"project": "char-lm", "id": "night"})
+    for number, id_ in enumerate(("base", "try")):
+        content = f"width = {number}\n".encode()
+        file = {"path": "src/train.py", "sha": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        post("/v1/blobs", content)
+        fields = {"session_id": "night", "id": id_, "note": "warm up", "config": {"lr": number}, "diff": "-a\n+b\n"}
+        post("/v1/experiments", {**fields, "run_id": "one"})
+        post(f"/v1/experiments/{id_}/tree", {"entries": [file]}, "PUT")
+        post(f"/v1/experiments/{id_}/decision", {"status": "keep", "score": 2.5 - number})
+        version = {"project": "char-lm", "name": "model", "type": "model", "produced_by": id_}
+        post("/v1/artifacts/log", {**version, "entries": [file], "metadata": {"bpb": 2.5}})
+    post("/v1/artifacts/model/refs/winner", {"version": 2}, "PUT")
     yield server
     server.stop()
 

@@ -1,4 +1,4 @@
-{#- Rebuilds the code of an experiment.    needs: experiment, files, config, base_url, quote -#}
+{#- Rebuilds the code of an experiment.    needs: experiment, files, config -#}
 #!/bin/sh
 # Rebuilds the code of experiment {{ experiment.id }} in a new folder, and checks that it is the same.
 # Needs curl{{ "" if files is not none else ", git and a clone of the repository" }}; the key is taken from ARWANDB_API_KEY.
@@ -7,7 +7,7 @@
 set -eu
 
 folder=${1:-{{ experiment.id }}}
-server=${ARWANDB_BASE_URL:-{{ quote(base_url) }}}
+server=${ARWANDB_BASE_URL:-{{ base_url() | in_shell }}}
 
 fail() { echo "$1" >&2; exit 1; }
 fetch() { curl -sSf -H "Authorization: Bearer ${ARWANDB_API_KEY:?is not set}" "$server/v1/$1"; }
@@ -41,7 +41,7 @@ done <"$manifest" | sha)
 [ "$tree" = {{ experiment.tree_sha }} ] || fail "The tree is $tree, not {{ experiment.tree_sha }}."
 echo "tree $tree"
 {% elif experiment.commit %}
-git -C "${2:-.}" worktree add --detach "$(case $folder in /*) echo "$folder" ;; *) echo "$PWD/$folder" ;; esac)" {{ quote(experiment.commit) }}
+git -C "${2:-.}" worktree add --detach "$(case $folder in /*) echo "$folder" ;; *) echo "$PWD/$folder" ;; esac)" {{ experiment.commit | in_shell }}
 {% if experiment.diff_sha %}
 change=$(mktemp)
 trap 'rm -f "$change"' EXIT
@@ -52,7 +52,7 @@ fetch experiments/{{ experiment.id }}/diff >"$change"
 # Lines of the SDK about files that are not in the diff: data, big or secret ones.
 sed -n 's/^# arwandb: /Not rebuilt: /p' "$change" >&2
 {% endif %}
-echo commit {{ quote(experiment.commit) }}{{ " and diff " ~ experiment.diff_sha if experiment.diff_sha }}
+echo commit {{ experiment.commit | in_shell }}{{ " and diff " ~ experiment.diff_sha if experiment.diff_sha }}
 {% else %}
 fail "Neither files nor a commit were recorded with this experiment."
 {% endif %}
