@@ -7,7 +7,11 @@ monkey.patch_all()  # before anything opens a socket or makes a lock
 import ctypes  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import Any, NoReturn  # noqa: E402
+
+import click  # noqa: E402
+
+from arwx.config import CannotStart, Settings, from_environment  # noqa: E402
 
 # A host that assigns a port wants to reach it from outside; on one's own machine nobody else needs to.
 _host = os.environ.get("ARWX_HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1")  # noqa: S104
@@ -31,17 +35,36 @@ accesslog = None  # the application writes one JSON line a request
 loglevel = "warning"
 
 
-def on_starting(server: Any) -> None:
-    """Refuse to serve a database that this code does not know, and say so in one line."""
-    from arwx import config, db, schema
-
+def _settings() -> Settings:
+    """The settings, or the end with one plain line."""
     try:
-        with db.Database(config.from_environment().database_url).reading() as session:
-            trouble = schema.trouble(session)
-    except config.CannotStart as error:
-        trouble = str(error)
-    if trouble:
-        raise SystemExit(trouble)
+        return from_environment()
+    except CannotStart as error:
+        _stop(str(error))
+
+
+def _stop(line: str) -> NoReturn:
+    click.echo(line, err=True)
+    raise SystemExit(2)
+
+
+_settings_now = _settings()
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to serve a database that this code does not know, and say so in one line; else say where and what next."""
+    from arwx import db, people, schema
+
+    with db.Database(_settings_now.database_url).reading() as session:
+        if trouble := schema.trouble(session):
+            _stop(trouble)
+        is_new = people.count(session) == 0
+    address = _settings_now.base_url or f"http://127.0.0.1:{_settings_now.port}"
+    click.echo(f"arwx serves {address}")
+    if is_new and _settings_now.signup != "closed":
+        click.echo(
+            f"Open {address}/signup: the first account owns the first organization. Then make a key in Settings."
+        )
 
 
 def when_ready(server: Any) -> None:

@@ -1,17 +1,24 @@
 """arwx: a small, exact experiment tracker for people and agents who do machine-learning research."""
 
-from flask import Flask
-from flask_compress import Compress
-from werkzeug.middleware.proxy_fix import ProxyFix
+from typing import TYPE_CHECKING
 
-from arwx import api, config, db, logins, ui, web
-from arwx.api import guard, service
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from arwx.config import Settings
 
 __version__ = "0.1.0"
 
 
-def create_app(settings: config.Settings | None = None) -> Flask:
+def create_app(settings: "Settings | None" = None) -> "Flask":
     """The application, its parts attached in order. Without settings they come from the environment."""
+    # Only here, so that `arwx serve` does not load everything just to make way for the process that serves.
+    from flask_compress import Compress
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    from arwx import api, config, db, logins, ui, web
+    from arwx.api import guard, service
+
     settings = settings or config.from_environment()
     app = db.Arwx(__name__)
     app.config.update(

@@ -1,21 +1,17 @@
 """The `arwx` command. Exit code 0: done, 1: found something, 2: cannot start; one plain line says why."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import audit, blobstore, config, db, deletion, keys, people, runs, schema
+from arwx import __main__, audit, blobstore, config, db, deletion, keys, people, runs, schema
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
 from arwx.errors import ArwxError, NotFound
-
-_ROOT = Path(__file__).parents[1]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,17 +22,7 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve on $PORT with gunicorn, in the foreground."""
-    settings = _settings()
-    with _database(settings) as session:
-        is_new = people.count(session) == 0
-    address = settings.base_url or f"http://127.0.0.1:{settings.port}"
-    click.echo(f"arwx serves {address}")
-    if is_new and settings.signup != "closed":
-        click.echo(
-            f"Open {address}/signup: the first account owns the first organization. Then make a key in Settings."
-        )
-    os.chdir(_ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:app"])  # noqa: S606
+    __main__.serve()
 
 
 @main.command()
