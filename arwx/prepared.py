@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.selectable import SelectBase
+from sqlalchemy.types import TypeDecorator
 
 Values = Mapping[str, Any]
 Statement = SelectBase | UpdateBase
@@ -102,7 +103,12 @@ def _compile(statement: Statement, dialect: Dialect) -> _Compiled:
     names = tuple(compiled.positiontup or compiled.binds)
     binders = [(name, compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in set(names)]
     columns = list(statement.selected_columns) if isinstance(statement, SelectBase) else []
-    loaders = [(at, c.type.dialect_impl(dialect).result_processor(dialect, None)) for at, c in enumerate(columns)]
+    # Both drivers give numbers, text and bytes as they are; only our own types make something else of them.
+    loaders = [
+        (at, column.type.dialect_impl(dialect).result_processor(dialect, None))
+        for at, column in enumerate(columns)
+        if isinstance(column.type, TypeDecorator)
+    ]
     return _Compiled(
         str(compiled),
         itemgetter(*names),
