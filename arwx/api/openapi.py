@@ -189,11 +189,11 @@ def _responses(rule: Rule, method: str, declared: Operation, of_type: dict[str, 
 
 
 def _failures(rule: Rule, declared: Operation) -> set[int]:
-    found = set(declared.fails)
+    found = {400, *declared.fails}
     if declared.level != PUBLIC:
         found |= {401, 403, 422, 429, 503}
     if declared.takes is not None:
-        found |= {400, 413, 415}
+        found |= {413, 415}
     if rule.arguments:
         found.add(404)
     if declared.in_parts:

@@ -141,7 +141,7 @@ def test_a_parameter_twice_or_in_two_places_is_refused(ada: Caller) -> None:
     ],
 )
 def test_a_page_has_bounds(ada: Caller, query: str) -> None:
-    assert ada.get(f"/v1/projects?{query}").status_code == 422
+    assert ada.get(f"/v1/projects?{query}").status_code in {400, 422}
 
 
 def test_names_and_lists_have_bounds(ada: Caller) -> None:
@@ -198,7 +198,7 @@ def test_forms_of_parts_are_not_read_at_all(ada: Caller, raw: bytes, boundary: s
     began = time.monotonic()
     for path in ("/v1/runs", "/v1/blobs", "/v1/files/upload?project=p&name=a"):
         answer = ada.post(path, data=raw, content_type=f"multipart/form-data; boundary={boundary}")
-        assert answer.status_code == 415, path
+        assert answer.status_code in {415, 422}, path  # 422: no type is that long
     assert time.monotonic() - began < 5
 
 
