@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class CannotStart(Exception):
@@ -101,7 +101,7 @@ def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     Who listens on all interfaces without saying under which address may be called anything.
     """
     base_url = _base_url(environ.get("ARWX_BASE_URL"))
-    is_exposed = "PORT" in environ or environ.get("ARWX_HOST", "127.0.0.1") not in _LOOPBACK
+    is_exposed = "PORT" in environ or environ.get("ARWX_HOST", "127.0.0.1").strip("[]") not in _LOOPBACK
     if base_url:
         return (urlsplit(base_url).hostname or "", *_LOOPBACK)
     return () if is_exposed else _LOOPBACK

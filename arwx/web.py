@@ -8,9 +8,9 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, request
-from werkzeug.sansio.utils import host_is_trusted
 
 from arwx import audit, clock, db
 from arwx.access import Origin
@@ -36,12 +36,9 @@ def init_app(app: Flask, settings: Settings) -> None:
         given = request.headers.get("X-Request-Id", "")
         g.request_id = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
         g.started = time.perf_counter()
-        # No name, no id and no text holds a NUL, and PostgreSQL fails at the mere question.
-        if any("\x00" in value for pair in request.args.items(multi=True) for value in pair):
-            raise BadRequest("The query string must not contain the NUL character.", code="malformed_query")
         # Whoever asks whether the service lives calls it by its number. Everybody else must know its name.
         if settings.hosts and request.endpoint not in {"service.health", "service.ready"}:
-            if not host_is_trusted(request.host, settings.hosts):
+            if _hostname(request.host) not in settings.hosts:
                 raise BadRequest("This server is not known by the name in the Host header.", code="unknown_host")
 
     @app.after_request
@@ -64,6 +61,20 @@ def init_app(app: Flask, settings: Settings) -> None:
             )
         _log_request(response, spent_ms)
         return response
+
+
+def refuse_nul() -> None:
+    """No name, no id and no text holds a NUL, and PostgreSQL fails at the mere question."""
+    if any("\x00" in part for pair in request.args.items(multi=True) for part in pair):
+        raise BadRequest("The query string must not contain the NUL character.", code="malformed_query")
+
+
+def _hostname(host: str) -> str | None:
+    """The name in a Host header, without the port; None for what is no name."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
 
 def answer_failures(

@@ -287,7 +287,8 @@ def drain() -> None:
     length = request.content_length
     if length is None and not request.headers.get("Transfer-Encoding"):
         return
-    if length is not None and length > _DRAIN:
+    if (length is not None and length > _DRAIN) or request.headers.get("Expect"):
+        # Whoever waits for a go-ahead sends nothing until there is an answer.
         g.must_close = True
         return
     try:
@@ -306,6 +307,8 @@ def _raw() -> Iterator[bytes]:
             piece = request.stream.read(_PIECE)
         except OSError as error:
             raise TruncatedBody("The connection broke before the body was complete.") from error
+        except Exception as error:  # the server has its own names for chunks that are none
+            raise BadRequest("The body is not what its headers say.", code="bad_encoding") from error
         if not piece:
             break
         read += len(piece)

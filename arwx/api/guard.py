@@ -44,6 +44,7 @@ def admit() -> None:
         g.scope.at_least(declared.level if declared else "admin")
         if declared:
             query.only(*declared.query)
+    web.refuse_nul()
 
 
 def tell_left(response: Response) -> Response:

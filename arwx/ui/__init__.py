@@ -179,6 +179,7 @@ def _admit() -> BaseResponse | None:
         request.max_content_length = _MAX_FORM_BYTES
         request.form  # noqa: B018 - reads the whole form
         _refuse_forged()
+    web.refuse_nul()
     g.visitor = current_user._get_current_object() if current_user.is_authenticated else None
     if g.visitor is None:
         return None if (request.endpoint or "") in PUBLIC else _to_login()
