@@ -34,7 +34,7 @@ BROWSERS = {
     "owner": "owner",
 }
 # What the forms of the pages need to get as far as to the question who may.
-FORM = {"name": "k", "level": "read", "role": "viewer"}
+FORM = {"name": "k", "level": "read", "role": "viewer", "ref": "winner", "version": "1"}
 LEVEL_OF = {"read key": "read", "write key": "write", "admin key": "admin", **ROLE_LEVELS}
 
 

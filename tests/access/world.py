@@ -143,6 +143,8 @@ def furnish(ada: Caller, word: str = CANARY) -> dict[str, str]:
         verdict = {"status": "keep", "score": 1.0 / number, "note": word}
         send("POST", f"/v1/experiments/exp_{word}{number}/decision", verdict)
     assert ada.post("/v1/blobs", data=raw, content_type="application/octet-stream").status_code == 201
+    tree = {"entries": [{"path": f"{word}.txt", "sha": sha, "size": len(raw), "mode": "100644"}]}
+    send("PUT", f"/v1/experiments/exp_{word}1/tree", tree)
     version = {
         "project": project,
         "name": f"{word} artifact",
@@ -160,6 +162,9 @@ def furnish(ada: Caller, word: str = CANARY) -> dict[str, str]:
         "projects.name": project,
         "p.name": project,
         "artifacts.name": f"{word} artifact",
+        "artifact_name": f"{word} artifact",
+        "version": "v1",
+        "path": f"{word}.txt",
         "run_id": f"run_{word}",
         "session_id": f"ses_{word}",
         "experiment_id": f"exp_{word}1",
