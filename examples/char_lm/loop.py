@@ -86,7 +86,8 @@ class Researcher:
             self.scratch.revert()
             return f"drop   {score:.4f}  {reason}"
         ar.decision(experiment_id, "keep", score, METRIC)
-        self.scratch.commit(idea.note)
+        if idea.edit is not nothing:  # repeats of one commit are repeats
+            self.scratch.commit(idea.note)
         self.best, self._kept = score, self._kept + (not is_first)
         self.winner = ar.artifact(
             ARTIFACT, self.scratch.folder / "out" / "model", type="model", produced_by=experiment_id,
@@ -132,13 +133,14 @@ def main() -> int:
     parser.add_argument("--characters", type=int, default=200_000, help="how many each experiment learns from")
     parser.add_argument("--target", type=float, default=2.45, help="the score to reach")
     parser.add_argument("--short", action="store_true", help="a handful of experiments, for a look")
+    parser.add_argument("--experiments", type=int, default=len(IDEAS), help="at most so many")
     parser.add_argument("--folder", type=Path, default=None, help="the scratch repository (a temporary one)")
     args = parser.parse_args()
     os.environ["ARWANDB_PROJECT"] = args.project
     os.environ.setdefault("ARWANDB_DIR", str(Path("arwandb-spool").absolute()))
 
     ar.goal(metric=METRIC, lower_is_better=True, target=args.target)
-    ideas = SHORT if args.short else IDEAS
+    ideas = (SHORT if args.short else IDEAS)[: args.experiments]
     with tempfile.TemporaryDirectory(prefix="char-lm-") as temporary:
         researcher = Researcher(Scratch(args.folder or Path(temporary) / "work"), args.characters)
         number = itertools.count(1)

@@ -25,8 +25,7 @@ def main() -> None:
         # Before the code is even imported: what breaks is an experiment too.
         ar.experiment(note=note, snapshot=".", id=experiment_id)
 
-        import text
-        import train
+        import train  # before numpy: it keeps the matrices to one thread
 
         seed = int.from_bytes(os.urandom(4), "big")
         run.summary["seed"] = seed
@@ -34,7 +33,7 @@ def main() -> None:
         args = train.arguments([*flags, f"--steps={steps}", f"--eval-every={max(1, steps // 5)}", f"--seed={seed}"])
         model = train.build(args)
         score = math.nan
-        for step, metrics in enumerate(train.train(model, text.load(), args)):
+        for step, metrics in enumerate(train.train(model, train.text.load(), args)):
             run.log(metrics, step=step)
             score = metrics.get("val_bpb", score)
             if not math.isfinite(metrics["loss"]):

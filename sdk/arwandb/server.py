@@ -27,18 +27,19 @@ Prepare = Callable[[], "tuple[Request, Sink | None]"]
 class ApiError(Error):
     """The server refused a call. `status` and `code` say why, `fields` which fields were wrong, `document` all of it."""
 
-    def __init__(self, response: Response, call: str, base_url: str) -> None:
+    def __init__(self, response: Response, call: str, base_url: str, *, has_key: bool) -> None:
         self.status = response.status
         self.document = response.json()
         self.code = str(self.document.get("code") or "")
         self.detail = str(self.document.get("detail") or self.document.get("title") or "")
         errors = self.document.get("errors")
         self.fields = {str(one.get("field")): str(one.get("message")) for one in errors or [] if isinstance(one, dict)}
-        super().__init__(f"{self._reason(response, base_url)} ({response.status} for {call})")
+        super().__init__(f"{self._reason(response, base_url, has_key)} ({response.status} for {call})")
 
-    def _reason(self, response: Response, base_url: str) -> str:
+    def _reason(self, response: Response, base_url: str, has_key: bool) -> str:
         if self.status == 401:
-            return f"{base_url} does not know the key: set ARWANDB_API_KEY, or run python -m arwandb login"
+            trouble = f"{base_url} does not know the key" if has_key else f"there is no key for {base_url}"
+            return f"{trouble}: set ARWANDB_API_KEY, or run python -m arwandb login"
         if 300 <= self.status < 400:
             return f"{base_url} points to {response.headers.get('location')}: set ARWANDB_BASE_URL to where arwx is"
         if not response.is_problem:
@@ -121,7 +122,8 @@ class Server:
             detail = response.json().get("detail")
             raise Unreachable(f"{self.base_url} answers {response.status}{f': {detail}' if detail else ''}")
         call = f"{request.method} {request.path.partition('?')[0]}"
-        raise (NotFound if response.status == 404 else ApiError)(response, call, self.base_url)
+        kind = NotFound if response.status == 404 else ApiError
+        raise kind(response, call, self.base_url, has_key=bool(self._http.key))
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
