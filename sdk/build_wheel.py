@@ -32,7 +32,7 @@ def build(folder: Path) -> Path:
     """Write the wheel into the folder and return its path."""
     info = f"arwandb-{version()}.dist-info"
     sources = (path for path in (HERE / "arwandb").rglob("*") if path.suffix == ".py" or path.name == "py.typed")
-    files = {path.relative_to(HERE).as_posix(): lean(path.read_bytes()) for path in sources}
+    files = {path.relative_to(HERE).as_posix(): lean(path) for path in sources}
     files[f"{info}/METADATA"] = _metadata().encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: arwandb\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     lines = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in sorted(files.items())]
@@ -50,18 +50,27 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def lean(source: bytes) -> bytes:
-    """The source as it is shipped, line for line: without comments and without docstrings of what is private, both of
-    which are for those who read the repository and weigh a tenth.
+# Whose docstrings users read. Of the other modules only the first one is shipped, which says what they are about.
+_READ = {"__init__", "artifacts", "autoresearch", "documents", "mcp", "offline", "runs", "server", "settings"}
+
+
+def lean(path: Path) -> bytes:
+    """The source as it is shipped, line for line: without comments and without docstrings of what users do not call.
+
+    Both are for those who read the repository, and would be a seventh of the wheel.
     """
+    source = path.read_bytes()
+    is_read = path.stem in _READ or path.parent.name == "integration"
     lines = source.decode().splitlines(keepends=True)
     for token in tokenize.tokenize(io.BytesIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
     for node in ast.walk(ast.parse(source)):
-        is_private = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and re.match(r"_(?!_)", node.name)
-        if is_private and len(node.body) > 1 and ast.get_docstring(node, clean=False) is not None:
+        is_named = isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        if not is_named or (is_read and not re.match(r"_(?!_)", node.name)):
+            continue
+        if len(node.body) > 1 and ast.get_docstring(node, clean=False) is not None:
             told = node.body[0]
             lines[told.lineno - 1 : told.end_lineno] = ["\n"] * (told.end_lineno - told.lineno + 1)
     return "".join(lines).encode()

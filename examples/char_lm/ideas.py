@@ -1,6 +1,7 @@
 """What the scripted researcher tries, in order: a sentence why, and what to change in the working tree."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,19 @@ def source(name: str, *replacements: tuple[str, str]) -> Edit:
     return edit
 
 
+def constant(name: str, variable: str, value: float) -> Edit:
+    """Give a constant of a source file another value, whatever it has."""
+
+    def edit(folder: Path) -> None:
+        path = folder / name
+        text, count = re.subn(rf"^{variable} = [\d.]+", f"{variable} = {value}", path.read_text(), flags=re.MULTILINE)
+        if count != 1:
+            raise LookupError(f"{name} has no {variable} any more")
+        path.write_text(text)
+
+    return edit
+
+
 def nothing(_: Path) -> None:
     """Run what is there once more: only chance differs."""
 
@@ -87,7 +101,7 @@ IDEAS = [
     Idea(
         "optimizer",
         "noise at the end: decay the rate to zero",
-        source("optimizer.py", ("_FINAL_SHARE = 0.05", "_FINAL_SHARE = 0.0")),
+        constant("optimizer.py", "_FINAL_SHARE", 0.0),
     ),
     Idea(
         "optimizer",
@@ -97,11 +111,9 @@ IDEAS = [
     Idea(
         "optimizer",
         "gradient is clipped at every step; limit 3",
-        source("train.py", ("_GRADIENT_LIMIT = 1.0", "_GRADIENT_LIMIT = 3.0")),
+        constant("train.py", "_GRADIENT_LIMIT", 3.0),
     ),
-    Idea(
-        "optimizer", "or clip harder: limit 0.3", source("train.py", ("_GRADIENT_LIMIT = 1.0", "_GRADIENT_LIMIT = 0.3"))
-    ),
+    Idea("optimizer", "or clip harder: limit 0.3", constant("train.py", "_GRADIENT_LIMIT", 0.3)),
     Idea("optimizer", "what is best so far, again: luck?", nothing),
     Idea("optimizer", "and once more", nothing),
     Idea("regularization", "one look at each text, nothing to overfit: dropout 0.05", setting(dropout=0.05)),

@@ -239,3 +239,12 @@ def termlog(text: str = "", *_: Any, **__: Any) -> None:
 
 
 termwarn = termlog
+
+
+def __getattr__(name: str) -> Any:
+    """`arwandb.autoresearch` is loaded when it is first asked for: most runs need none of it."""
+    if name == "autoresearch":
+        from importlib import import_module
+
+        return import_module(".autoresearch", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

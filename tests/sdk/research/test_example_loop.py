@@ -39,6 +39,15 @@ def test_every_idea_changes_something_that_is_there(ideas: ModuleType, tmp_path:
         assert len(changed) == (0 if idea.edit is ideas.nothing else 1), idea.note
 
 
+def test_ideas_fit_the_code_that_earlier_ones_left(ideas: ModuleType, tmp_path: Path) -> None:
+    for name in ("model.py", "optimizer.py", "train.py"):
+        shutil.copy(FOLDER / name, tmp_path / name)
+    (tmp_path / "config.json").write_text(json.dumps(ideas.BASELINE) + "\n")
+    for idea in ideas.IDEAS:
+        if "twice as wide" not in idea.note:  # which breaks, so it is never kept
+            idea.edit(tmp_path)
+
+
 def test_a_short_loop_runs_for_real_with_crashes_repeats_and_a_winner(real: Real, tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDER / "loop.py"), "--short", "--experiments", "6", "--characters", "4000"]
     done = subprocess.run(

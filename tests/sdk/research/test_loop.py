@@ -301,17 +301,16 @@ def test_the_repro_key_is_the_one_that_the_server_finds(
     assert ar.repro_key(commit, sha, sent) == servers.repro_key(commit, sha, arrived)
 
 
-def test_importing_the_sdk_loads_none_of_it() -> None:
-    code = "import sys, arwandb; print(json.dumps(sorted(sys.modules)))"
-    environ = {**os.environ, "PYTHONPATH": str(Path(arwandb.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", "import json\n" + code], env=environ, capture_output=True, text=True, check=True
+def test_the_research_layer_is_loaded_when_it_is_asked_for() -> None:
+    code = (
+        "import json, sys, arwandb\nbefore = sorted(sys.modules)\n"
+        "arwandb.autoresearch.goal\nprint(json.dumps([before, sorted(sys.modules)]))\n"
     )
-    heavy = {
-        f"arwandb.{name}"
-        for name in ("autoresearch", "artifacts", "mcp", "worktree", "snapshot", "transfer", "journal")
-    }
-    assert not heavy & set(json.loads(done.stdout))
-    from arwandb import autoresearch
-
-    assert arwandb.autoresearch is autoresearch
+    environ = {**os.environ, "PYTHONPATH": str(Path(arwandb.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    before, after = json.loads(done.stdout)
+    own = {f"arwandb.{name}" for name in ("autoresearch", "artifacts", "desk", "journal", "transfer")}
+    assert not own & set(before)
+    assert own <= set(after)
+    assert not {"arwandb.mcp", "arwandb.worktree", "arwandb.snapshot"} & set(after)
+    assert not hasattr(arwandb, "autoresarch")
