@@ -159,7 +159,7 @@ def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, s
     first = min(int(one.steps[at]) for one, at in zip(coarse, starts, strict=True))
     last = max(int(one.steps[at]) for one, at in zip(coarse, stops, strict=True))
     inside = {one.run_id for one in coarse}
-    samples = _FINE if len(inside) <= 10 else 2 * DEFAULT_SAMPLES
+    samples = _FINE if len(inside) <= 10 else samples
     fine = series(
         scope,
         [run for run in runs if run.id in inside],

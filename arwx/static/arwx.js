@@ -66,17 +66,34 @@
   // Other views of the same page -------------------------------------------------------------------------------------
 
   // Choices are links and forms with data-view: their address is fetched, and the page morphs into it.
+  let turned = 0; // when the last other view was asked for
+
   function go(address, { replaces = false } = {}) {
     const url = new URL(address, location.href);
+    if (url.href === location.href && performance.now() - turned < 400) return; // said twice, by Enter and by leaving the field
     if (!$("#live") || url.pathname !== location.pathname || !window.htmx) {
       location.assign(url);
       return;
     }
     history[replaces ? "replaceState" : "pushState"]({ htmx: true }, "", url);
+    turned = performance.now();
     document.body.classList.add("is-going");
     htmx.ajax("GET", url.pathname + url.search, { target: "#live", swap: "morph:outerHTML" })
+      .then(() => {
+        // The page says its address in the shortest form.
+        const said = $("#live").dataset.address;
+        if (said && location.href === url.href) history.replaceState({ htmx: true }, "", said);
+      })
       .finally(() => document.body.classList.remove("is-going"));
   }
+
+  // What was asked for before the visitor turned to another view comes too late to be shown.
+  document.addEventListener("htmx:beforeRequest", (event) => { event.detail.xhr.askedAt = performance.now(); });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.id === "live" && event.detail.xhr.askedAt < turned) event.detail.shouldSwap = false;
+  });
+
+  let settling = 0;
 
   function addressOf(form, submitter) {
     const fields = new URLSearchParams();
@@ -100,7 +117,27 @@
 
   document.addEventListener("change", (event) => {
     const form = event.target.closest("form[data-view]:not(.columns-form)");
-    if (form && event.target.matches("select, input[type=range], input[type=search]")) go(addressOf(form));
+    if (!form || !event.target.matches("select, input[type=range], input[type=search]")) return;
+    clearTimeout(settling);
+    // A slider that is moved by keys says every step: the last one counts.
+    settling = setTimeout(() => go(addressOf(form)), event.target.type === "range" ? 250 : 0);
+  });
+
+  // The cross in a search field means: all again.
+  document.addEventListener("search", (event) => {
+    const form = event.target.closest("form[data-view]");
+    if (form && event.target.value === "") go(addressOf(form));
+    if (event.target.dataset.filters) event.target.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+
+  // A link back to where the visitor comes from goes there with everything as it was left.
+  document.addEventListener("click", (event) => {
+    const link = event.target instanceof Element && event.target.closest("a[data-back]");
+    if (!link || !document.referrer || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const [from, to] = [new URL(document.referrer), new URL(link.href)];
+    if (from.origin !== to.origin || from.pathname !== to.pathname || history.length < 2) return;
+    event.preventDefault();
+    history.back();
   });
 
   document.addEventListener("input", (event) => {
@@ -232,8 +269,10 @@
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const isTyping = event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
     if (event.key === "Escape") {
-      $$("details.menu[open]").forEach((menu) => { menu.open = false; });
+      const menus = $$("details.menu[open]");
+      menus.forEach((menu) => { menu.open = false; });
       if (event.target.matches("input[type=search]")) event.target.blur();
+      else if (!menus.length && !isTyping && !$("dialog[open]")) $("[data-key=Escape]")?.click();
     } else if (!isTyping && !$("dialog[open]") && event.key.length === 1 && pressed(event.key)) {
       event.preventDefault();
     }
@@ -257,6 +296,8 @@
 
   document.addEventListener("htmx:afterSwap", freshen);
 
+  const said = $("#live")?.dataset.address;
+  if (said && said !== location.pathname + location.search) history.replaceState(history.state, "", said + location.hash);
   window.arwx = { go, redraw };
   nameTheme();
   setInterval(freshen, 5000);

@@ -162,6 +162,7 @@ def run_of(project: Project, run_id: str) -> RunView:
 
 def shown_of(project: Project, choice: View, listed: Listing) -> Shown:
     """What the charts beside a table draw: its runs but the hidden ones, or one mean for each of its groups."""
+    choice = choice.within(listed.ids)
     if listed.groups is not None:
         return _shown_groups(project, choice, listed.groups)
     is_plain = listing.wanted(choice).is_plain if listed.fault is None else True

@@ -87,6 +87,8 @@ def group_cells(columns: Sequence[Column], group: Group) -> list[Cell]:
             mean, ends = math.fsum(numbers) / len(numbers), (min(numbers), max(numbers))
             said = [duration(n) if column.kind == "duration" else number(n) for n in (mean, *ends)]
             found.append(Cell(said[0], f"mean of {len(numbers)}, from {said[1]} to {said[2]}"))
+        elif values and isinstance(values[0], datetime):
+            found.append(Cell(ago(max(values)), "the newest of them"))
         elif values and all(value == values[0] for value in values):
             found.append(_cell(column, values[0]))
         else:

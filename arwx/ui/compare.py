@@ -38,6 +38,8 @@ def compare(name: str) -> Response:
     chosen = list(dict.fromkeys(ids))
     found = runs.some(g.scope, project, chosen) if 2 <= len(chosen) <= MOST else []
     choice = view.read(_named(chosen), carry=("runs",))
+    # The form of the table sends along which runs it listed, and how: that is decided now.
+    choice = choice.but(q="", status="", tag="", sort="", by="", is_archived=False, shown_columns=(), has_table=True)
     shown = figures.shown_runs(project, choice, found)
     sections, metrics_fault = figures.sections(shown, project.objective_metric)
     answer = make_response(

@@ -43,11 +43,9 @@ class Listing:
     fault: ArwxError | None = None
 
     @property
-    def group_of(self) -> dict[str, str] | None:
-        """Group by run id, of the runs that stand for their groups in charts."""
-        if self.groups is None:
-            return None
-        return {run.id: group.id for group in self.groups for run in group.runs}
+    def ids(self) -> set[str]:
+        """What the rows of the table are called: runs, or groups."""
+        return {one.id for one in (self.runs if self.groups is None else self.groups)}
 
 
 def of(project: Project, view: View) -> Listing:

@@ -31,6 +31,7 @@ def project(name: str) -> Response:
     found = g.scope.project(name)
     choice = view.read(request.args)
     listed = listing.of(found, choice)
+    choice = choice.within(listed.ids)
     shown = figures.shown_of(found, choice, listed)
     shape = columns.of(listed.runs, found, choice)
     sections, metrics_fault = figures.sections(shown, found.objective_metric)

@@ -1,7 +1,7 @@
 """What of a page is shown: all of it is in the address, so that a link shows the same view to the next person."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -134,6 +134,14 @@ class View:
         """This view in the order of the column; the other way round when it is so already."""
         first, second = (f"-{name}", name) if is_greatest_first else (name, f"-{name}")
         return self.but(sort=second if self.sort == first else first)
+
+    def within(self, ids: Collection[str]) -> "View":
+        """This view without what it hides or shows elsewhere: runs while groups are listed, or the other way round."""
+        return replace(
+            self,
+            hidden=tuple(one for one in self.hidden if one in ids),
+            only=tuple(one for one in self.only if one in ids),
+        )
 
     def shows(self, run_id: str) -> bool:
         return run_id in self.only if self.only else run_id not in self.hidden

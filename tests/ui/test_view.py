@@ -75,6 +75,11 @@ def test_alone_means_this_one_and_again_all() -> None:
     assert alone.alone("run_a") == View()
 
 
+def test_what_is_hidden_elsewhere_is_forgotten() -> None:
+    choice = View(hidden=("run_a", "grp_b"), only=("run_c",))
+    assert choice.within({"run_a", "run_b"}) == View(hidden=("run_a",))
+
+
 def test_a_form_sends_chosen_columns_and_runs_one_by_one() -> None:
     args = MultiDict([("col", "latest.loss"), ("col", "config.a"), ("run", "r1"), ("run", "r2"), ("do", "only")])
     choice = view.read(args)
