@@ -18,6 +18,7 @@ from arwx.models import (
     AuditEntry,
     Blob,
     Decision,
+    Embed,
     Experiment,
     File,
     Invitation,
@@ -29,7 +30,7 @@ from arwx.models import (
 
 LEVELS = ("read", "write", "admin")
 ROLE_LEVELS = {"viewer": "read", "member": "write", "owner": "admin"}
-OfProject = TypeVar("OfProject", ResearchSession, Experiment, Decision, File, Artifact)
+OfProject = TypeVar("OfProject", ResearchSession, Experiment, Decision, Embed, File, Artifact)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Scope:
         """The address of a run in the metric store. It asks no table: the store itself knows only its own runs."""
         return points.RunKey(self.org_id, run_id)
 
-    def project_of(self, row: Run | ResearchSession | Experiment | File | Artifact) -> Project:
+    def project_of(self, row: Run | ResearchSession | Experiment | Embed | File | Artifact) -> Project:
         """The project to which a row of this scope belongs."""
         return self.db.get_one(Project, (self.org_id, row.project_id))
 
@@ -121,6 +122,15 @@ class Scope:
 
     def decisions(self) -> Select[Decision]:
         return self._of_living_project(Decision)
+
+    def embeds(self) -> Select[Embed]:
+        return self._of_living_project(Embed)
+
+    def embed(self, embed_id: str) -> Embed:
+        embed = self.db.scalar(self.embeds().where(Embed.id == _storable(embed_id)))
+        if embed is None:
+            raise NotFound("No such embed.")
+        return embed
 
     def blobs(self) -> Select[Blob]:
         return select(Blob).where(Blob.org_id == self.org_id)

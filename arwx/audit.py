@@ -13,7 +13,7 @@ ACTIONS = frozenset(
     (
         "login.ok login.failed logout session.ended password.changed password.reset "
         "key.made key.revoked member.added member.joined member.role member.removed invitation.made invitation.revoked "
-        "organization.made organization.renamed organization.deleted project.deleted run.deleted export denied"
+        "embed.made embed.revoked organization.made organization.renamed organization.deleted project.deleted run.deleted export denied"
     ).split()
 )
 _LONGEST = 300

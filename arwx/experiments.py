@@ -251,6 +251,13 @@ def bests(scope: Scope, projects: Sequence[Project]) -> dict[str, list[tuple[int
     return found
 
 
+def tags(scope: Scope, project: Project) -> dict[str, str | None]:
+    """The tags of the sessions of a project, by id."""
+    query = scope.sessions().where(ResearchSession.project_id == project.id)
+    rows = scope.db.execute(query.with_only_columns(ResearchSession.id, ResearchSession.tag))
+    return {row.id: row.tag for row in rows}
+
+
 def _tried(scope: Scope, experiments: Sequence[Experiment], project: Project | None = None) -> list[Tried]:
     if project is None:
         found = verdicts(scope, experiments)

@@ -344,6 +344,26 @@ class Decision(Base):
     created_at: Mapped[datetime]
 
 
+class Embed(Base):
+    """An address under which anybody sees one picture of a project. Revoked ones are gone."""
+
+    __tablename__ = "embeds"
+    __table_args__ = (
+        ForeignKeyConstraint(["org_id", "project_id"], ["projects.org_id", "projects.id"]),
+        UniqueConstraint("org_id", "hash"),
+        Index(None, "org_id", "project_id"),
+        {"info": ORG},
+    )
+
+    org_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str]
+    kind: Mapped[str]
+    hash: Mapped[bytes]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
 class Blob(Base):
     """Bytes that an organization uploaded, by their SHA-256. The bytes themselves are in the blob store."""
 

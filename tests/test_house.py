@@ -30,6 +30,7 @@ ROOMS = [
         "projects",
         "runs",
         "experiments",
+        "embeds",
         "artifacts",
         "blobs",
         "files",

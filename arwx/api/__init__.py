@@ -23,6 +23,7 @@ def init_app(app: Flask) -> None:
         ingest,
         keys,
         openapi,
+        pictures,
         progress,
         projects,
         runs,

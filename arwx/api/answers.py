@@ -313,6 +313,22 @@ class Progress(TypedDict):
     noise: Noise | None
 
 
+class Embed(TypedDict):
+    """A picture of a project that anybody may see who has its address, which is not kept."""
+
+    id: str
+    kind: Annotated[str, one_of("progress", "frontier", "badge")]
+    created_by: str
+    created_at: Moment
+
+
+class FreshEmbed(Embed):
+    """An embed with its address and ready-made Markdown, which are shown this once."""
+
+    url: Url
+    markdown: str
+
+
 class Blob(TypedDict):
     """Bytes by their SHA-256."""
 

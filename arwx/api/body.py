@@ -121,6 +121,12 @@ class NewExperiment(Struct, forbid_unknown_fields=True):
     repro_key: str | None = None
 
 
+class NewEmbed(Struct, forbid_unknown_fields=True):
+    """Make a picture of a project visible to anybody."""
+
+    kind: str
+
+
 class Shas(Struct, forbid_unknown_fields=True):
     """Hashes of blobs."""
 

@@ -155,6 +155,11 @@ FIELDS: dict[str, Any] = {
         {"id": "experiment:exp_wider-mlp", "kind": "experiment", "label": "Widen the MLP to 384.", "index": 17},
     ],
     "edges": [{"from": "experiment:exp_wider-mlp", "to": "version:3", "role": "producer"}],
+    "Embed.id": "emb_readme",
+    "Embed.kind": "progress",
+    "FreshEmbed.url": "https://arwx.example.org/embed/1_Zq3vXW0c9yTn4bKd7mRfLhQe/progress.svg",
+    "markdown": "[![char-lm: progress](https://arwx.example.org/embed/1_Zq3vXW0c9yTn4bKd7mRfLhQe/progress.svg)]"
+    "(https://arwx.example.org/p/char-lm/experiments)",
     "Key.id": "key_laptop",
     "Key.name": "laptop",
     "scope": "write",

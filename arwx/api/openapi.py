@@ -31,6 +31,7 @@ _NOUNS = {
     "experiments": "Experiments and the verdicts on them.",
     "snapshots": "The code of experiments: attached, compared, rebuilt.",
     "progress": "The running best.",
+    "pictures": "The running best as SVG, and addresses under which anybody may see it.",
     "blobs": "Bytes by their SHA-256.",
     "files": "Files of projects, runs and experiments.",
     "artifacts": "Versioned outputs, their refs and lineage.",
@@ -184,7 +185,14 @@ def _responses(rule: Rule, method: str, declared: Operation, of_type: dict[str, 
             good["206"] = {"description": "The range of bytes that was asked for.", "content": content}
         if method == "GET":
             good["304"] = {"description": "The caller has it already: the ETag is the one in `If-None-Match`."}
-    refs = {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(_failures(rule, declared))}
+    refs: dict[str, Any] = {
+        str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(_failures(rule, declared))
+    }
+    if declared.fails_as is not None:
+        refs["404"] = {
+            "description": _FAILURES[404],
+            "content": {declared.fails_as: _content(declared.fails_as, of_type)},
+        }
     return {**good, **refs}
 
 

@@ -39,6 +39,7 @@ class Operation:
     fails: tuple[int, ...] = ()
     in_parts: bool = False
     is_metered: bool = True
+    fails_as: str | None = None
 
 
 def operation(
@@ -54,6 +55,7 @@ def operation(
     fails: Sequence[int] = (),
     in_parts: bool = False,
     is_metered: bool = True,
+    fails_as: str | None = None,
 ) -> Callable[[Handler], Handler]:
     """Declare a handler.
 
@@ -61,7 +63,8 @@ def operation(
     as `TEXT`; without `gives` the answer is 204. `makes`: 201 when something new was made, 200 when it was there.
     `also` names other media types of the answer, `query` the parameters, by words of `parameters.QUERY`, `headers`
     those that the request may carry, `in_parts` that ranges of the bytes may be asked for. `fails` are the failures
-    that the rest does not tell: 409, 413, 503. What is not `is_metered` takes nothing of what a key may ask for.
+    that the rest does not tell: 409, 413, 503; `fails_as` is the media type of a 404 that is no problem+json. What is
+    not `is_metered` takes nothing of what a key may ask for.
     """
     if level not in {PUBLIC, *LEVELS}:
         raise ValueError(f"{level} is not a level")
@@ -77,6 +80,7 @@ def operation(
         fails=tuple(fails),
         in_parts=in_parts,
         is_metered=is_metered,
+        fails_as=fails_as,
     )
 
     def keep(handler: Handler) -> Handler:

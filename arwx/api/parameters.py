@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from arwx import charts, pages, runs
+from arwx import charts, embeds, pages, runs
+from arwx.svg import theme
 
 MAX_STEP = 2**53 - 1
 _TEXT = {"type": "string"}
@@ -62,6 +63,16 @@ QUERY = {
         "What the x-axis shows.", "step", {"type": "string", "enum": ["step", "time", "relative"], "default": "step"}
     ),
     "session_id": Parameter("Only this session.", "ses_night-shift", _ID),
+    "theme": Parameter(
+        "The colours; `auto` follows what the reader prefers.",
+        "auto",
+        {"type": "string", "enum": list(theme.THEMES), "default": "auto"},
+    ),
+    "background": Parameter(
+        "What is behind the picture: paper of its own, or whatever is there.",
+        "paper",
+        {"type": "string", "enum": ["paper", "none"], "default": "paper"},
+    ),
     "project": Parameter("The project; needed where the name alone could mean several.", "char-lm", _NAME),
     "upload_file.project": Parameter("The project, made on first use.", "char-lm", _NAME, is_required=True),
     "upload_file.name": Parameter(
@@ -81,6 +92,9 @@ PATH = {
     "experiment_id": Parameter("The experiment.", "exp_wider-mlp", _ID),
     "other_id": Parameter("The experiment to compare with.", "exp_deeper", _ID),
     "file_id": Parameter("The file.", "file_sample", _ID),
+    "embed_id": Parameter("The embed.", "emb_readme", _ID),
+    "embed.token": Parameter("The secret of the address.", "1_Zq3vXW0c9yTn4bKd7mRfLhQe"),
+    "kind": Parameter("Which picture.", "progress", {"type": "string", "enum": list(embeds.KINDS)}),
     "key_id": Parameter("The key.", "key_laptop", _ID),
     "sha": Parameter(
         "The SHA-256 of the bytes, in lower-case hexadecimal.",

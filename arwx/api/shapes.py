@@ -1,5 +1,6 @@
 """What the answers of /v1 look like."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict, TooMany
 from arwx.experiments import Progress
 from arwx.frontier import Step, Tried, Verdict
-from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Experiment, File, ResearchSession
+from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Embed, Experiment, File, ResearchSession
 from arwx.pages import Page
 from arwx.projects import Card
 from arwx.runs import RunView
@@ -236,6 +237,23 @@ def attached(experiment: Experiment, found: Snapshot, prior: Iterable[Tried]) ->
         "size": found.size,
         "prior": tried(prior),
     }
+
+
+def embed(row: Embed) -> answers.Embed:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "created_by": row.created_by,
+        "created_at": clock.rfc3339(row.created_at),
+    }
+
+
+def fresh_embed(row: Embed, project: str, token: str) -> answers.FreshEmbed:
+    """An embed with its address. The Markdown leads from the picture to the project."""
+    url = web.base_url() + url_for("service.get_embed", token=token, kind=row.kind)
+    page = web.base_url() + url_for("ui.experiments", name=project)
+    words = re.sub(r"([\\\[\]<>*_`])", r"\\\1", f"{project}: {row.kind}")
+    return {**embed(row), "url": url, "markdown": f"[![{words}]({url})]({page})"}
 
 
 def file(row: File, project: str) -> answers.File:

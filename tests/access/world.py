@@ -158,7 +158,13 @@ def furnish(ada: Caller, word: str = CANARY) -> dict[str, str]:
     where = {"project": project, "name": f"{word}.bin", "run_id": f"run_{word}"}
     file = ada.post("/v1/files/upload", query_string=where, data=raw)
     assert file.status_code == 201, file.text
+    # Who has the address of a picture may see it; who has that of a revoked one is told what anybody is told.
+    embed = send("POST", f"/v1/projects/{project}/embeds", {"kind": "progress"})
+    assert ada.delete(f"/v1/embeds/{embed['id']}").status_code == 204
     return {
+        "embed_id": send("POST", f"/v1/projects/{project}/embeds", {"kind": "badge"})["id"],
+        "embed.token": embed["url"].split("/")[-2],
+        "kind": "progress",
         "projects.name": project,
         "p.name": project,
         "artifacts.name": f"{word} artifact",
