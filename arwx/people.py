@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -16,6 +17,8 @@ from arwx.logins import Visitor
 from arwx.models import Membership, Organization, User
 
 RESET_LASTS_S = 3600
+# Every refused login takes at least this long: what little more is done for a known e-mail does not show.
+REFUSAL_TAKES_S = 0.15
 _RESET = "password reset"
 _EMAIL = re.compile(r"[^@\s<>\"'\x00-\x1f]{1,64}@[^@\s<>\"'\x00-\x1f]{1,190}\Z")
 
@@ -68,6 +71,7 @@ def log_in(database: Database, email: str, password: str, origin: Origin) -> str
     `TooMany` when the account or the address was tried too often. It opens its own transactions, since none may be
     open while a password is compared.
     """
+    began = time.monotonic()
     mine = throttle.begin(database, email.strip().lower(), origin.ip)
     with database.reading() as db:
         user = find(db, email)
@@ -84,6 +88,7 @@ def log_in(database: Database, email: str, password: str, origin: Origin) -> str
             if kept:
                 db.get_one(User, user.id).password_hash = kept
             return welcome(db, user, membership, origin)
+    time.sleep(max(0.0, began + REFUSAL_TAKES_S - time.monotonic()))
     if is_right:
         raise Unauthorized("This account belongs to no organization any more.")
     raise Unauthorized("E-mail or password is wrong.")

@@ -35,6 +35,12 @@ class Lab:
         return Scope(db, self.org.id, ROLE_LEVELS[role], f"user:{self.users[name].id}")
 
 
+@pytest.fixture(autouse=True)
+def refusals_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused login takes a while on purpose; here there are many."""
+    monkeypatch.setattr(people, "REFUSAL_TAKES_S", 0.0)
+
+
 @pytest.fixture
 def lab(database: Database) -> Lab:
     """Ada owns the lab."""

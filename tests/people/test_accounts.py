@@ -1,5 +1,6 @@
 """Accounts and the sessions of browsers, below the pages."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -75,6 +76,17 @@ def test_a_wrong_password_and_an_unknown_email_are_the_same_answer(database: Dat
             people.log_in(database, email, password, Origin())
         messages.add(caught.value.message)
     assert len(messages) == 1
+
+
+def test_a_refused_login_takes_its_time_whoever_it_is_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The few statements more that a known e-mail takes are hidden in it."""
+    sign_up(database)
+    monkeypatch.setattr(people, "REFUSAL_TAKES_S", 0.5)
+    for email in ("ada@example.org", "nobody@example.org"):
+        began = time.monotonic()
+        with pytest.raises(Unauthorized):
+            people.log_in(database, email, "wrong password", Origin())
+        assert time.monotonic() - began >= 0.5
 
 
 def test_a_session_ends_by_logout_idleness_and_age(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
