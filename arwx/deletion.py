@@ -176,13 +176,13 @@ def _erase_blobs(database: Database, store: Store, org_id: int) -> int:
 def _erase_unused_blobs(database: Database, store: Store, org_id: int) -> int:
     """Erase the blobs that nothing refers to any more, a day after somebody last sent them or asked for them."""
     before = clock.now()
-    with database.reading() as db:
+    with database.reading(org_id) as db:
         unused = set(db.scalars(select(Blob.sha).where(*_stale(org_id, before))))
         if unused:
             unused -= _referred_to(db, org_id)
     count = 0
     for some in _batches(sorted(unused)):
-        with database.writing() as db:
+        with database.writing(org_id) as db:
             # Whoever refers to one of them since then has leased it, or has it locked and will have.
             stale = select(Blob.sha).where(*_stale(org_id, before), Blob.sha.in_(some)).order_by(Blob.sha)
             doomed = db.scalars(stale.with_for_update()).all()
