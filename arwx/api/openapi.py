@@ -56,6 +56,14 @@ _FAILURES = {
 }
 
 
+# Told where the rates of keys have a limit.
+_LEFT = {
+    "RateLimit-Limit": "How many requests the key may save up.",
+    "RateLimit-Remaining": "How many of them are left.",
+    "RateLimit-Reset": "In how many seconds all of them are there again.",
+}
+
+
 @public.get("/v1/openapi.json")
 @operation.operation(PUBLIC, gives=dict[str, Any])
 def get_openapi() -> Response:
@@ -112,6 +120,10 @@ def document(app: Flask) -> dict[str, Any]:
             },
             "schemas": schemas,
             "responses": {str(status): _failure(status) for status in _FAILURES},
+            "headers": {
+                name: {"description": words, "schema": {"type": "integer", "minimum": 0}}
+                for name, words in _LEFT.items()
+            },
         },
     }
 
@@ -185,6 +197,9 @@ def _responses(rule: Rule, method: str, declared: Operation, of_type: dict[str, 
             good["206"] = {"description": "The range of bytes that was asked for.", "content": content}
         if method == "GET":
             good["304"] = {"description": "The caller has it already: the ETag is the one in `If-None-Match`."}
+    if declared.level != PUBLIC and declared.is_metered:
+        for answer in good.values():
+            answer["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in _LEFT}
     refs: dict[str, Any] = {
         str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(_failures(rule, declared))
     }
