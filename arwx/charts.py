@@ -19,6 +19,8 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 AXES = ("step", "time", "relative")
 MIN_SAMPLES, DEFAULT_SAMPLES, MAX_SAMPLES = 2, 500, 5000
 SYSTEM = "system/"
+# The most points of one answer: some tens of megabytes as JSON.
+MOST_POINTS = 400_000
 _FINE, _OF_MANY = 2000, 160
 
 
@@ -70,6 +72,16 @@ def keys(runs: Iterable[RunView], objective: str | None = None, *, with_system: 
     """The metrics of these runs: the objective first, then by name, `system/*` last."""
     found = {key for run in runs for key in run.latest if with_system or not key.startswith(SYSTEM)}
     return sorted(found, key=lambda key: (key != objective, key.startswith(SYSTEM), key))
+
+
+def fitting(runs: Sequence[RunView], keys: Sequence[str], samples: int) -> list[str]:
+    """As many of the keys, in their order, as an answer holds when each series has at most so many samples."""
+    left = MOST_POINTS
+    for at, key in enumerate(keys):
+        left -= sum(min(samples, run.latest[key].count) for run in runs if key in run.latest)
+        if left < 0:
+            return list(keys[:at])
+    return list(keys)
 
 
 def chart(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import msgspec
 from flask import Flask, Response, current_app, g, request
 
 from arwx import audit, clock, db
@@ -109,6 +110,15 @@ def conditional(response: Response) -> Response:
     """The response with an ETag of its bytes; 304 when the caller has them already."""
     response.set_etag(hashlib.blake2b(response.get_data(), digest_size=12).hexdigest(), weak=True)
     response.make_conditional(request)
+    return response
+
+
+def if_changed(state: object, make: Callable[[], Response]) -> Response:
+    """What `make` gives, with an ETag of the state that it is made of; for a caller who has that, 304 and no work."""
+    described = msgspec.msgpack.encode([request.full_path, state])
+    etag = hashlib.blake2b(described, digest_size=12).hexdigest()
+    response = Response(status=304) if request.if_none_match.contains_weak(etag) else make()
+    response.set_etag(etag, weak=True)
     return response
 
 

@@ -66,6 +66,12 @@ class Server:
     def log(self) -> str:
         return (self.folder / "server.log").read_text()
 
+    def workers(self) -> list[int]:
+        """The process ids of gunicorn's workers."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
     def kill(self) -> None:
         """SIGKILL to the master and its workers, as when the machine dies."""
         assert self.process is not None

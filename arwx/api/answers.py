@@ -186,13 +186,14 @@ class ChartedRun(TypedDict):
 
 
 class Charts(TypedDict):
-    """Downsampled series by metric."""
+    """Downsampled series by metric. `left_out` are metrics for which the answer had no room: ask for them by `keys`."""
 
     project: str
     samples: int
     x: Annotated[str, one_of("step", "time", "relative")]
     runs: list[ChartedRun]
     series: dict[str, list[Line]]
+    left_out: list[str]
 
 
 class Session(TypedDict):

@@ -5,6 +5,8 @@ from flask import Response, g
 from arwx import charts, runs, web
 from arwx.api import answers, bp, query, shapes
 from arwx.api.operation import operation
+from arwx.errors import invalid
+from arwx.models import Project
 
 MOST_RUNS = 500
 
@@ -12,13 +14,25 @@ MOST_RUNS = 500
 @bp.get("/projects/<name>/charts")
 @operation("read", gives=answers.Charts, query="keys runs samples since_step max_step x")
 def get_charts(name: str) -> Response:
-    """Downsampled series of every metric for the runs asked for (the newest 50 unless named), and latest values."""
+    """Downsampled series of every metric for the runs asked for (the newest 50 unless named), and latest values.
+
+    An answer holds at most 400,000 points. Without `keys`, those that do not fit are named in `left_out`.
+    """
     project = g.scope.project(name)
     chosen = query.words("runs", MOST_RUNS)
     shown = runs.some(g.scope, project, chosen) if chosen else runs.page(g.scope, project).items
+    state = [(run.id, run.name, run.status, run.latest) for run in shown]
+    return web.if_changed([project.name, project.objective_metric, state], lambda: _answer(project, shown))
+
+
+def _answer(project: Project, shown: list[runs.RunView]) -> Response:
     x = query.text("x") or "step"
     samples = query.whole("samples", charts.MIN_SAMPLES, charts.MAX_SAMPLES) or charts.DEFAULT_SAMPLES
-    keys = query.words("keys") or charts.keys(shown, project.objective_metric, with_system=False)
+    named = query.words("keys")
+    wanted = named or charts.keys(shown, project.objective_metric, with_system=False)
+    keys = charts.fitting(shown, wanted, samples)
+    if named and len(keys) < len(wanted):
+        raise invalid("keys", f"ask for more than {charts.MOST_POINTS:,} points: name fewer keys, runs or samples")
     found = charts.series(
         g.scope,
         shown,
@@ -34,5 +48,6 @@ def get_charts(name: str) -> Response:
         "x": x,
         "runs": [{"id": run.id, "name": run.name, "status": run.status, "latest": shapes.latest(run)} for run in shown],
         "series": {key: shapes.series(lines, x) for key, lines in found.items()},
+        "left_out": wanted[len(keys) :],
     }
-    return web.conditional(shapes.answer(answer))
+    return shapes.answer(answer)

@@ -183,6 +183,32 @@ def test_history_streams_as_ndjson_and_csv(ada: Caller) -> None:
     assert csv[2].split(",")[3:] == ["0.30000000000000004", "-0.0"]
 
 
+def test_an_answer_of_charts_is_bounded_and_says_what_is_left_out(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arwx.charts.MOST_POINTS", 100)
+    for _ in range(2):
+        metrics = {f"m{n}": 1.0 for n in range(4)}
+        ada.ingest(ada.run()["id"], [point(step, **metrics) for step in range(20)], first_seq=0)
+    answer = ada.get("/v1/projects/char-lm/charts").json
+    assert (list(answer["series"]), answer["left_out"]) == (["m0", "m1"], ["m2", "m3"])
+    refused = ada.get("/v1/projects/char-lm/charts?keys=m1,m2,m3")
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "keys")
+    assert ada.get("/v1/projects/char-lm/charts?keys=m1,m2,m3&samples=10").json["left_out"] == []
+
+
+def test_charts_that_did_not_change_are_not_made_again(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ada.run()
+    ada.ingest(run["id"], [point(0), point(1)], first_seq=0)
+    path = "/v1/projects/char-lm/charts?samples=10"
+    etag = ada.get(path).headers["ETag"]
+    with monkeypatch.context() as patch:
+        patch.setattr("arwx.charts.series", None)
+        again = ada.get(path, headers={"If-None-Match": etag})
+        assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", etag)
+    assert ada.get("/v1/projects/char-lm/charts?samples=9", headers={"If-None-Match": etag}).status_code == 200
+    ada.ingest(run["id"], [point(2)], first_seq=2)
+    assert ada.get(path, headers={"If-None-Match": etag}).status_code == 200
+
+
 def test_charts_hold_the_series_of_every_run(ada: Caller) -> None:
     one, two = ada.run(), ada.run()
     for run in (one, two):
