@@ -97,7 +97,13 @@ def test_secrets_are_in_no_log_and_not_in_the_database(tmp_path: Path, lines: io
         client.set_cookie("arwx", cookie)
         client.get("/settings")
     app.extensions["arwx.db"].engine.dispose()
-    secrets = [*world.keys.values(), PASSWORD, *world.cookies.values(), world.names["reset.token"]]
+    secrets = [
+        *world.keys.values(),
+        PASSWORD,
+        *world.cookies.values(),
+        world.names["reset.token"],
+        world.names["embed.token"],
+    ]
     log = lines.getvalue()
     assert log.count("\n") > 20
     for secret in secrets:
