@@ -107,4 +107,6 @@ def sign_up(db: Session, secret_key: str, token: str, email: str, password: str,
 
 
 def _void() -> NotFound:
-    return NotFound("This invitation was used or revoked, or is older than a week. Ask for a new one.")
+    return NotFound(
+        "This invitation was used or revoked, or is older than a week. Ask for a new one.", code="link_over"
+    )

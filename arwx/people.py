@@ -125,7 +125,7 @@ def of_reset(db: Session, secret_key: str, token: str) -> User:
     said = links.read(secret_key, _RESET, token, RESET_LASTS_S)
     user = db.get(User, said[0]) if said else None
     if user is None or not secrets.compare_digest(_fingerprint(user), said[1]):
-        raise NotFound("This link has been used, or is older than an hour. Ask for a new one.")
+        raise NotFound("This link has been used, or is older than an hour. Ask for a new one.", code="link_over")
     return user
 
 

@@ -163,6 +163,7 @@ def failure(error: Exception) -> Response:
 # Titles, and what says more to people than the message for programs.
 _WORDS: dict[int | str, tuple[str, str]] = {
     "csrf": ("Send it once more", ""),
+    "link_over": ("This link is over", ""),
     403: ("Not yours to do", ""),
     404: ("There is nothing here", "The address is mistyped, or the thing was deleted or belongs to somebody else."),
     405: ("That cannot be done here", "This address answers another kind of request."),

@@ -38,7 +38,8 @@ def test_a_stranger_comes_in_by_the_link_and_is_what_it_says(
     assert "viewer" in stranger.get("/settings/members").text
     late = Visitor(app)
     assert late.get(path).status_code == 404
-    assert "was used or revoked" in late.get(path).text or "nothing here" in late.get(path).text
+    assert "This link is over" in late.get(path).text
+    assert "was used or revoked" in late.get(path).text
 
 
 def test_somebody_with_an_account_joins_with_it_and_goes_there(ada_at_home: Visitor, mallory_at_home: Visitor) -> None:
