@@ -27,10 +27,12 @@ WORDS = {
     "organization.deleted": "deleted the organization",
     "project.deleted": "deleted the project",
     "run.deleted": "deleted the run",
+    "embed.made": "showed to anybody",
+    "embed.revoked": "no longer shows to anybody",
     "export": "exported",
     "denied": "was refused",
 }
-KINDS = ("login", "password", "key", "member", "invitation", "project", "run", "export", "denied")
+KINDS = ("login", "password", "key", "member", "invitation", "project", "run", "embed", "export", "denied")
 
 
 @bp.get("/settings/audit", endpoint="audit")

@@ -20,7 +20,7 @@ from tests.ui.test_members import invite, member_id
 
 def rows(app: Flask, org_id: int) -> list[tuple[str, str, str]]:
     with app.extensions["arwx.db"].reading(org_id) as db:
-        query = select(AuditEntry).where(AuditEntry.org_id == org_id).order_by(AuditEntry.id)
+        query = select(AuditEntry).where(AuditEntry.org_id == org_id).order_by(AuditEntry.created_at, AuditEntry.id)
         return [(row.action, row.actor_name, row.subject) for row in db.scalars(query)]
 
 
