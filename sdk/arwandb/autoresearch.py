@@ -63,7 +63,8 @@ def goal(
         "target": _finite(target, "target"), "description": checked_text(description, "description", 65_536),
     }  # fmt: skip
     answer = desk.tell(f"goal of {body['name']}", "POST", "/v1/projects", body)
-    desk.project = str(body["name"])
+    if project is not None:
+        desk.project = project
     return answer if answer is not None else {**body, "spooled": True}
 
 

@@ -156,7 +156,8 @@ class Desk:
     def _await_run(self, body: Document) -> None:
         """A run that the server has not heard of yet cannot be named to it."""
         run = self.run
-        if run is not None and body.get("run_id") == run.id and run.settings.mode == "online":
+        is_named = run is not None and run.id in {body.get("run_id"), body.get("produced_by")}
+        if is_named and run.settings.mode == "online":
             run.await_registration(_REGISTER_S)
             if not run.status()["registered"]:
                 raise Unreachable(f"{self.settings.base_url} did not answer to the run {run.id}")

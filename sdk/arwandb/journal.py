@@ -173,7 +173,7 @@ def sync(spool: str, settings: Settings) -> JournalReceipt | None:
     done, refused, faults = 0, [], []
     for address in sorted(addresses):
         own = Settings({"base_url": address or settings.base_url})
-        found = journal.deliver(Server(own), patience=20.0, is_for=lambda url, address=address: url == address)  # type: ignore[misc]
+        found = journal.deliver(Server(own), patience=20.0, is_for=address.__eq__)
         done += found.delivered
         refused += found.refused
         faults += found.faults

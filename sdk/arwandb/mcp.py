@@ -7,6 +7,7 @@ the agent can do something about it; a message that is wrong is answered with an
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -101,8 +102,6 @@ def _record_experiment(
     parent_id: str | None = None, commit: str | None = None, diff: str | None = None, snapshot: bool = False,
     folder: str | None = None, id: str | None = None,
 ) -> Any:  # fmt: skip
-    import os
-
     if session_id is None and desk.session is None and not os.environ.get("ARWANDB_SESSION_ID"):
         ar.session()
     where = os.path.abspath(os.path.expanduser(folder or "."))

@@ -87,6 +87,41 @@ def test_a_child_process_joins_the_session_of_the_environment(
     assert done.stdout.strip() == session["id"]
 
 
+def test_what_a_run_makes_waits_until_the_server_knows_the_run(real: Real, repo: Repository) -> None:
+    for _ in range(3):
+        with arwandb.init() as run:
+            v = ar.artifact("m", {"id.txt": str(repo.write("out/id.txt", run.id))})
+            assert v["produced_by"] == [{"kind": "run", "id": run.id}]
+
+
+def test_the_project_is_that_of_the_session_then_the_run_then_the_environment(
+    real: Real, repo: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment, own = os.environ["ARWANDB_PROJECT"], [f"q-{os.urandom(4).hex()}" for _ in range(2)]
+    assert ar.goal("loss")["name"] == environment
+    with arwandb.init(project=own[0]):
+        assert ar.goal("loss")["name"] == own[0]
+        ar.session(project=own[1])
+        assert ar.goal("loss")["name"] == own[1]
+    assert ar.progress()["project"] == own[1]
+    assert ar.progress(project=environment)["project"] == environment
+
+
+def test_the_command_lists_the_frontier(real: Real, repo: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    ar.goal("val_bpb", target=2.0)
+    ar.session()
+    for note, status, score in (("first\nline", "keep", 3.0), ("worse", "drop", 4.0), ("better", "keep", 2.5)):
+        ar.decision(ar.experiment(note=note), status, score)
+    assert arwandb_cli("frontier") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{os.environ['ARWANDB_PROJECT']}: val_bpb (lower is better, target 2)"
+    assert [line.split() for line in said[1:3]] == [["#1", "3", "first", "line"], ["#3", "2.5", "+0.5", "better"]]
+    assert said[3] == "2 keep, 1 drop, 0 crash, 0 undecided; best 2.5 at #3"
+    assert arwandb_cli("frontier", "no-such-project") == 2
+    assert "No such project" in capsys.readouterr().err
+    assert arwandb_cli("mcp", "now") == 2
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
