@@ -80,7 +80,7 @@ def test_every_answer_is_as_documented_and_tells_nothing_of_others(
         return  # there is nothing to get wrong but the path, which the other mode has
     checks = [CHECKS.get_one(name) for name in NAMED]
 
-    @settings(max_examples=200 if FULL else 25, **UNHURRIED)
+    @settings(max_examples=200 if FULL else 12, **UNHURRIED)
     @given(case=described.as_strategy(generation_mode=mode), whose=st.sampled_from(["made up", "own", "Ada's"]))
     def ask(case: Case, whose: str) -> None:
         if whose != "made up" and case.path_parameters:

@@ -16,7 +16,7 @@ from tests.make import point
 from tests.server import Server
 from tests.test_deploy import call, raw_exchange
 
-LASTS_S = 60.0 if os.environ.get("ARWX_FULL") else 6.0
+LASTS_S = 60.0 if os.environ.get("ARWX_FULL") else 3.0
 CROWD = 256 if os.environ.get("ARWX_FULL") else 64
 PATIENCE_S = 0.5 if os.environ.get("ARWX_FULL") else 5.0  # timed in earnest by the full run alone
 
