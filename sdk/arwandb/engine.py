@@ -22,6 +22,7 @@ from .spool import Spool
 WRITE_EVERY_S = 0.08
 SYNC_EVERY_S = 1.0
 _SAVE_EVERY_S = 1.0
+_TRIES_TO_CLOSE = 3
 # How long the end of a run waits for a server that is not there, unless it was told how long.
 _ABSENT_S = 1.0
 _NO_KEY = b'{"detail":"there is none; set ARWANDB_API_KEY or run: python -m arwandb login"}'
@@ -97,50 +98,55 @@ class Engine:
     # The writer.
 
     def _write_forever(self) -> None:
-        tries_to_close = 3
-        while tries_to_close:
-            self._wake_writer.wait(WRITE_EVERY_S)
-            self._wake_writer.clear()
+        is_more, failures = False, 0
+        while failures < _TRIES_TO_CLOSE:
+            if not is_more:
+                self._wake_writer.wait(WRITE_EVERY_S)
+                self._wake_writer.clear()
             is_closing = self._is_closing
-            tries_to_close -= is_closing
             try:
-                self._write(time.monotonic(), is_closing=is_closing)
+                is_more = self._write(time.monotonic())
+                if is_closing and not is_more:
+                    self._close_spool(time.monotonic())
+                    return
             except Exception as error:  # noqa: BLE001 - a bug of ours must not end the spooling
                 notice.once("writer", f"spooling has trouble: {type(error).__name__}: {error}")
-            else:
-                if is_closing:
-                    return
+                is_more = False
+                failures += is_closing
 
-    def _write(self, now: float, *, is_closing: bool) -> None:
-        points, more = self.spool.points, True
-        while more:
-            more = self.buffer.drain(self.spool)
-            self.spool.commit(now)
-            if self.sender is not None and self.sender.has_batch:
-                self._wake_sender.set()
-        self.drained.set()
+    def _write(self, now: float) -> bool:
+        """One round: take over what was logged, write it, each second force it to the device. True if more is waiting."""
+        points = self.spool.points
+        is_more = self.buffer.drain(self.spool)
+        self.spool.commit(now)
         if self.spool.points != points:
             self._wake_sender.set()
         if now - self._synced_at >= SYNC_EVERY_S:
             self._synced_at = now
             self.spool.sync(now)
+        if self.papers.version != self._saved_version and now - self._saved_at >= _SAVE_EVERY_S:
+            self._save_papers(now)
+            self._wake_sender.set()
         self._report()
-        if is_closing:
-            self.spool.close(now)
-            if self._end is not None:
-                who = self.identity
-                expected = {
-                    "writer_id": who.writer, "epoch": who.epoch,
-                    "points": self.spool.points + self.buffer.dropped, "next_seq": self.spool.next_seq,
-                }  # fmt: skip
-                self.papers.end({**self._end, "expected": [expected]})
-            self._save_papers(now)
-            if self.sender is not None:
-                self.sender.is_closing = True
-                self.sender.hurry()
-                self._wake_sender.set()
-        elif self.papers.version != self._saved_version and now - self._saved_at >= _SAVE_EVERY_S:
-            self._save_papers(now)
+        if not is_more:
+            self.drained.set()
+        return is_more
+
+    def _close_spool(self, now: float) -> None:
+        """The last round: everything to the device, then the end of the run, then tell the sender that this was all."""
+        self.spool.close(now)
+        if self._end is not None:
+            who = self.identity
+            expected = {
+                "writer_id": who.writer, "epoch": who.epoch,
+                "points": self.spool.points + self.buffer.dropped, "next_seq": self.spool.next_seq,
+            }  # fmt: skip
+            self.papers.end({**self._end, "expected": [expected]})
+        self._save_papers(now)
+        self._report()
+        if self.sender is not None:
+            self.sender.is_closing = True
+            self.sender.hurry()
             self._wake_sender.set()
 
     def _report(self) -> None:

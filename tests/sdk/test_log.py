@@ -229,7 +229,7 @@ def test_where_nobody_drains_memory_is_bounded_and_drops_are_counted_and_told(
 ) -> None:
     run = arwandb.init(mode="offline")
     monkeypatch.setattr(buffer, "MAX_POINTS", 5000)
-    monkeypatch.setattr(run._engine, "_write", lambda now, is_closing: None)  # the spool thread is stuck
+    monkeypatch.setattr(run._engine, "_write", lambda now: None)  # the spool thread is stuck
     time.sleep(0.2)
     start = time.monotonic()
     for step in range(200_000):
@@ -280,7 +280,7 @@ def test_no_fault_is_felt_by_the_loop_that_logs(standin: StandIn, fault: str, mo
         monkeypatch.setattr(File, "write", refuse)
         standin.fault = lambda method, path: "drop"
     elif fault == "spool thread stopped":
-        monkeypatch.setattr(run._engine, "_write", lambda now, is_closing: None)
+        monkeypatch.setattr(run._engine, "_write", lambda now: None)
     calls = []
     for step in range(100_000):
         before = time.perf_counter()

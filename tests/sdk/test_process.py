@@ -220,23 +220,33 @@ if __name__ == "__main__":
     assert standin.model.runs["pool"]["status"] == "finished"
 
 
-def test_several_ranks_share_one_run(real: Real, script: Script) -> None:
-    ranks, each = (32, 5000) if FULL else (4, 1000)
+def test_several_ranks_share_one_run_while_the_server_dies_twice(real: Real, script: Script, tmp_path: Path) -> None:
+    ranks, each = (32, 5000) if FULL else (4, 999)
     body = """
 arwandb.init(id="shared-run", project="ranks")
 count = int(sys.argv[1])
 for step in range(count):
     arwandb.log({"loss": float(step)})
     if step % 50 == 0:
-        time.sleep(float(sys.argv[2]) * 50 / count)
+        time.sleep(0.01)
+    if step == count // 3:
+        print("a third", flush=True)
+        while not os.path.exists("died"):
+            time.sleep(0.02)
+    if step == 2 * count // 3:
+        print("two thirds", flush=True)
+        while not os.path.exists("died-again"):
+            time.sleep(0.02)
 arwandb.finish(timeout=60)
 """
-    lasts = 12 if FULL else 6
-    running = [script(body, str(each), str(lasts), ARWANDB_WRITER_ID=f"rank{number}") for number in range(ranks)]
-    for _ in range(2):
-        time.sleep(lasts / 6)
-        assert all(process.poll() is None for process in running)
+    running = [script(body, str(each), ARWANDB_WRITER_ID=f"rank{number}") for number in range(ranks)]
+    for sign in ("died", "died-again"):
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline()
         real.kill()
+        (tmp_path / sign).touch()
+        time.sleep(0.3)
         real.start()
     for process in running:
         code, _, err = ended(process, 120)
