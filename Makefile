@@ -45,6 +45,7 @@ check: .venv/.ready-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy -p arwandb --python-version 3.10
 	@$(BIN)/djlint --lint --quiet arwx/templates
 	@$(BIN)/bandit -q -ll -c pyproject.toml -r arwx sdk/arwandb gunicorn.conf.py
 	@$(BIN)/python bin/audit.py

@@ -2,9 +2,11 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
+import arwandb
 import pytest
 from arwandb import stream
 from arwandb.disk import Disk, File
@@ -14,8 +16,11 @@ from arwandb.stream import SpoolReader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.sdk.standin import StandIn
+
 WHO = Identity("run_1", "rank0", "ab" * 16)
 FULL = os.environ.get("ARWX_FULL") == "1"
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def entries(count: int, start: int = 0) -> list[Entry]:
@@ -54,12 +59,28 @@ def scanned(data: bytes) -> tuple[list[Entry], int]:
 
 
 def test_a_spool_of_version_1_reads_as_it_always_did(tmp_path: Path) -> None:
-    golden = Path(__file__).parent / "golden" / "v1.spool"
+    (golden,) = (GOLDEN / "v1").glob("*/*.spool")
     found, reader = read(golden.read_bytes(), tmp_path)
 
     assert found == entries(3)
     assert written(entries(3)) == golden.read_bytes()
     assert reader.damaged_bytes == 0
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in GOLDEN.iterdir()))
+def test_a_folder_that_any_version_left_is_delivered(standin: StandIn, tmp_path: Path, version: str) -> None:
+    """An entry of three was acknowledged, the run had ended."""
+    shutil.copytree(GOLDEN / version, tmp_path / version)
+    (receipt,) = arwandb.sync(str(tmp_path / version))
+
+    assert receipt.delivered == 2
+    assert standin.model.values("run_1", "loss") == [1.25, 2.25]
+    run = standin.model.runs["run_1"]
+    assert (run["project"], run["name"], run["tags"], run["status"]) == ("char-lm", "first", ["a"], "finished")
+    assert run["config"] == {"lr": 0.001, "layers": 4}
+    assert run["summary"] == {"best": 0.25}
+    assert run["expected"] == [{"writer_id": "rank0", "epoch": WHO.epoch, "points": 3, "next_seq": 3}]
+    assert list(tmp_path.glob("*/*/*.spool")) == []
 
 
 def test_a_later_format_is_refused_and_not_guessed() -> None:
