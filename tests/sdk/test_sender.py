@@ -242,6 +242,16 @@ def test_finish_is_bounded_when_the_server_is_a_black_hole(standin: StandIn, mon
 def test_finish_soon_gives_up_where_nobody_listens(
     standin: StandIn, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import socket
+
+    look_up = socket.getaddrinfo
+
+    def unknown(host: object, *given: object, **more: object) -> object:
+        if host == b"no-such-host.invalid":
+            raise socket.gaierror(-2, "Name or service not known")
+        return look_up(host, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     monkeypatch.setenv("ARWANDB_BASE_URL", url)
     run = arwandb.init()
     log(100)
