@@ -86,11 +86,16 @@ class Buffer:
         """Encode up to `limit` logged entries into the spool; True if more are waiting."""
         queue, encode = self.queue, self.encoder.encode
         entries: list[tuple[int, bytes]] = []
-        for _ in range(min(limit, len(queue))):
+        count = min(limit, len(queue))
+        for _ in range(count):
             logged = queue.popleft()
-            entries += encode(logged[0], logged[1], logged[2], is_system=len(logged) == 4)
+            try:
+                entries += encode(logged[0], logged[1], logged[2], is_system=len(logged) == 4)
+            except Exception as error:  # noqa: BLE001 - a name may be any object; the entries beside it must not suffer
+                self.encoder.skipped += len(logged[0])
+                notice.once("name", f"log() could not take a name: {type(error).__name__}: {error}")
         spool.add(entries)
-        self._drained += len(entries)
+        self._drained += count
         if queue:
             return True
         if self.room != _ROOM:

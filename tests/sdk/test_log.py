@@ -175,6 +175,20 @@ def test_a_name_that_cannot_be_is_left_out(standin: StandIn, name: str) -> None:
     assert run.status()["skipped"] == 1
 
 
+def test_a_name_that_has_no_text_costs_nobody_else_a_point(standin: StandIn) -> None:
+    class Nameless:
+        def __str__(self) -> str:
+            raise RuntimeError("no name")
+
+    run = arwandb.init()
+    for step in range(100):
+        arwandb.log({"loss": float(step)} if step != 50 else {Nameless(): 1.0})  # type: ignore[dict-item]
+    arwandb.finish()
+
+    assert standin.model.values(run.id, "loss") == [float(step) for step in range(100) if step != 50]
+    assert run.status()["skipped"] == 1
+
+
 def test_any_other_name_arrives(standin: StandIn) -> None:
     run = arwandb.init()
     metrics = {"π/loss": 1.0, 'quo"te\\': 2.0, "😀": 3.0, "x" * 255: 4.0, " ": 5.0}
