@@ -1,11 +1,17 @@
 """Delivery: what the server, and what stands in between, may answer, and what then becomes of the points."""
 
 import time
+from email.utils import formatdate
 from pathlib import Path
 
 import arwandb
 import pytest
 from arwandb import sender
+from arwandb.http import Request, Response
+from arwandb.papers import Papers
+from arwandb.records import Identity
+from arwandb.sender import Sender
+from arwandb.spool import Spool
 
 from tests.sdk.conftest import until
 from tests.sdk.model import Answer, problem
@@ -61,6 +67,56 @@ def test_an_answer_that_is_no_receipt_is_no_receipt(standin: StandIn, bad: Answe
     whole(standin, run, 100)
     assert run.status()["quarantined"] == 0
     assert standin.model.runs[run.id]["status"] == "finished"
+
+
+def refused(answer: Response | OSError, tmp_path: Path, *, chance: float = 1.0) -> tuple[Sender, list[Request]]:
+    """A sender whose every request ends like this; and the requests that it made."""
+    made: list[Request] = []
+
+    def send(request: Request) -> Response:
+        made.append(request)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    spool = Spool(None, str(tmp_path), Identity("run_1", "w", "ab" * 16))
+    return Sender(spool, Papers({"project": "p", "id": "run_1"}), send, chance=lambda: chance), made
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [("7", 7.0), ("0", 0.05), ("-3", 0.05), ("86400", 300.0), (formatdate(time.time() + 100), 100.0), (formatdate(0), 0.05)],
+)  # fmt: skip
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pause_that_the_server_asks_for_is_kept(tmp_path: Path, status: int, asked: str, seconds: float) -> None:
+    sender_, made = refused(Response(status, {"retry-after": asked}, b""), tmp_path)
+    due = sender_.step(1000.0)
+    assert due - 1000.0 == pytest.approx(seconds, abs=2.0 if seconds == 100.0 else 1e-9)
+    assert sender_.step(due - 0.01) == due
+    assert len(made) == 1
+    sender_.step(due)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("asked", ["soon", "nan", "Mon, 99 Foo 2026", ""])
+def test_a_pause_that_makes_no_sense_is_one_of_ours(tmp_path: Path, asked: str) -> None:
+    sender_, _ = refused(Response(503, {"retry-after": asked}, b""), tmp_path)
+    assert 0.05 < sender_.step(1000.0) - 1000.0 < 2
+
+
+def test_pauses_grow_are_spread_and_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the pauses of life
+    for answer in (OSError(104, "reset"), TimeoutError(), Response(500, {}, b"")):
+        longest, shortest = (refused(answer, tmp_path, chance=chance)[0] for chance in (1.0, 0.0))
+        now, pauses = 0.0, []
+        for _ in range(12):
+            due = longest.step(now)
+            pauses.append(due - now)
+            now = due
+        assert pauses == sorted(pauses)
+        assert pauses[0] <= 1.1
+        assert pauses[-1] == pytest.approx(30.05)
+        assert shortest.step(0.0) == pytest.approx(0.05)
 
 
 def test_a_receipt_that_names_too_few_points_is_not_believed(standin: StandIn) -> None:
