@@ -218,3 +218,56 @@ def test_pictures_stay_as_they_were_looked_at(name: str, chart: Chart, is_log: b
     if os.environ.get("ARWX_ACCEPT"):
         path.write_text("\n".join(said) + "\n")
     assert path.read_text() == "\n".join(said) + "\n"
+
+
+def test_a_window_fixes_the_axis_whatever_is_in_it() -> None:
+    drawing = line.draw(Chart([series([1, 2, 3, 4], [0, 10, 20, 30])]), axes=Axes(window=(5, 25)))
+    assert (drawing.x_low, drawing.x_high) == (5, 25)
+    ((first, last),) = [(piece[0][0], piece[-1][0]) for piece in walk(drawing.lines[0].path)]
+    assert (first, last) == (320, 960), "the points at 10 and 20 of a box that is 1280 wide"
+    assert line.draw(Chart([series([1], [99])]), axes=Axes(window=(5, 25))).is_empty
+
+
+def test_the_ends_of_y_may_be_asked_for_one_by_one() -> None:
+    chart = Chart([series([1, 2, 3])])
+    assert (line.draw(chart, axes=Axes(low=0, high=10)).y_low, line.draw(chart, axes=Axes(low=0, high=10)).y_high) == (
+        0,
+        10,
+    )
+    only_low = line.draw(chart, axes=Axes(low=0))
+    assert only_low.y_low == 0
+    assert only_low.y_high > 3
+    beyond = line.draw(chart, axes=Axes(low=50))
+    assert beyond.y_low == 50 < beyond.y_high
+    assert beyond.outside == 3
+    assert line.draw(chart, axes=Axes(low=-1, is_log=True)).y_low > 0, "a logarithm has no place for it"
+
+
+def test_clipping_leaves_the_extremes_outside_and_counts_them() -> None:
+    values = [1.0, 2.0] * 50 + [1e9]
+    drawing = line.draw(Chart([series(values)]), axes=Axes(is_clipped=True))
+    assert drawing.y_high < 3
+    assert drawing.outside == 1
+    assert line.draw(Chart([series(values)])).outside == 0
+
+
+def test_a_logarithmic_x_begins_at_the_first_positive_place() -> None:
+    drawing = line.draw(Chart([series([1, 2, 3, 4], [0, 1, 10, 100])]), Size(100, 100), Axes(is_log_x=True))
+    assert (drawing.x_low, drawing.x_high, drawing.left_out) == (1, 100, 1)
+    assert [x for x, _ in walk(drawing.lines[0].path)[0]] == [0, 100, 200]
+    assert [tick.label for tick in drawing.x_ticks] == ["1", "2", "5", "10", "20", "50", "100"]
+
+
+def test_what_was_smoothed_stays_in_the_picture_for_few_lines() -> None:
+    few, many = noisy(2, 30), noisy(12, 30)
+    for chart in (few, many):
+        for one in chart.series:
+            one.raw = one.values
+    assert all(found.raw for found in line.draw(few).lines)
+    assert not any(found.raw for found in line.draw(many).lines)
+
+
+def test_holes_are_marked_where_they_are_in_the_window() -> None:
+    holes = [("run_a", 1.0, "one"), ("run_a", 9.0, "far")]
+    drawing = line.draw(Chart([series([1, 2, 3])]), holes=holes)
+    assert [(hole.x, hole.words) for hole in drawing.holes] == [(50.0, "one")]
