@@ -106,6 +106,18 @@ def chart(
     return Chart(key, reading.x, curves, any(run.is_live for run in runs), _holes(runs, key, reading, groups))
 
 
+def moments(scope: Scope, runs: Sequence[RunView], key: str, curves: Sequence[Curve]) -> dict[str, list[int]]:
+    """When the points of curves over steps were logged, in Unix seconds by run; between known ones in a straight line."""
+    known = {one.run_id: one for one in series(scope, runs, [key], x="time")[key]}
+    found = {}
+    for curve in curves:
+        if (one := known.get(curve.run_id)) is not None:
+            order = np.argsort(one.steps, kind="stable")
+            times = np.interp(curve.steps, one.steps[order], one.xs[order])
+            found[curve.run_id] = np.rint(times).astype(np.int64).tolist()
+    return found
+
+
 def smoothed(curve: Curve, weight: float) -> Curve:
     """The curve under an exponential moving average without bias towards its start.
 

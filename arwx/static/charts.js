@@ -82,7 +82,7 @@
     const wanted = scale.at(at.share);
     const air = (scale.high - scale.low) * 0.02;
     const rows = found.series.filter((s) => s.xs.length && wanted >= s.xs[0] - air && wanted <= s.xs.at(-1) + air)
-      .map((s) => { const i = nearest(s.xs, wanted); return { ...s, x: s.xs[i], y: s.ys[i], soft: s.smooth?.[i], step: s.steps?.[i] }; });
+      .map((s) => { const i = nearest(s.xs, wanted); return { ...s, x: s.xs[i], y: s.ys[i], soft: s.smooth?.[i], step: s.steps?.[i], ts: s.ts?.[i] }; });
     if (!rows.length) return hide();
     const x = rows.reduce((best, row) => (Math.abs(row.x - wanted) < Math.abs(best - wanted) ? row.x : best), rows[0].x);
     const height = (row) => row.soft ?? row.y;
@@ -102,7 +102,9 @@
   function words(found, rows, near, x) {
     const head = document.createElement("p");
     head.className = "tip-x";
-    head.textContent = nameX(found, x) + (near?.step === undefined || near.step === null ? "" : ` · step ${grouped(near.step)}`);
+    head.textContent = nameX(found, x);
+    if (near?.step !== undefined) head.append(` · step ${grouped(near.step)}`);
+    if (near?.ts !== undefined) head.append(` · ${new Date(near.ts * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`);
     const table = document.createElement("table");
     const shown = around(rows, near);
     for (const row of shown) {

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 from flask import Response, g, make_response, render_template, request, url_for
 
 from arwx import charts, db, points, runs, web
@@ -26,6 +27,8 @@ _SERIES_IN_PAGE = 60
 _FIGURES_IN_PAGE = 6
 _NAMED_AT_MOST = 6
 _MOST_CHOSEN = 100
+# The crosshair tells the time of a step too, as long as that does not double too much.
+_TIMED_AT_MOST = 10
 _HEIGHTS = {"s": 112, "m": 176, "l": 296}
 _LARGE = line.Size(1280, 420)
 # Parts of one name that belong beside each other: `train/loss` and `val/loss`.
@@ -89,6 +92,11 @@ class Shown:
         chosen = ",".join(self.chosen) or None
         return url_for("ui.chart", name=self.project, key=key, run=self.run, runs=chosen, **args)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the means of groups leave out runs: only the newest ones are read."""
+        return self.groups is not None and len(self.runs) < len(self.groups)
+
     def over(self, key: str) -> View:
         """The view as it holds for one metric: `system/*` has steps of its own, which mean nothing to anybody."""
         return self.view.but(x="relative") if key.startswith(SYSTEM) and self.view.x == "step" else self.view
@@ -112,17 +120,24 @@ def chart(name: str) -> Response:
 
 @bp.get("/p/<name>/values")
 def values(name: str) -> Response:
-    """The points of one chart as JSON, for the crosshair: exact, where the drawing is rounded to pixels."""
+    """The points of one chart as JSON, for the crosshair: exact, where the drawing is rounded to pixels.
+
+    Of many runs seven digits are given, as many as the crosshair shows: they halve what is sent.
+    """
     _, shown, key = _asked(name)
     found = _chart(shown, key)
+    has_times = found.x == "step" and shown.groups is None and len(found.series) <= _TIMED_AT_MOST
+    told = _seven_digits if len(found.series) > _TIMED_AT_MOST else _exactly
+    times = charts.moments(g.scope, shown.runs, key, found.series) if has_times else {}
     series = [
         {
             "run": one.run_id,
             "name": shown.names[one.run_id],
             "look": shown.looks[one.run_id],
             "xs": one.xs.tolist(),
-            "ys": (one.values if one.raw is None else one.raw).tolist(),
-            **({} if one.raw is None else {"smooth": one.values.tolist()}),
+            "ys": told(one.values if one.raw is None else one.raw),
+            **({} if one.raw is None else {"smooth": told(one.values)}),
+            **({"ts": times[one.run_id]} if one.run_id in times else {}),
             **({"n": one.count} if shown.groups is not None else {}),
             **({"steps": one.steps.tolist()} if found.x != "step" and shown.groups is None else {}),
         }
@@ -200,7 +215,7 @@ def sections(shown: Shown, objective: str | None) -> tuple[list[Section], str]:
         return [], str(fault)
     grouped: dict[str, list[str]] = {}
     keys = [key for key in charts.keys(shown.runs, objective) if pattern.search(key)]
-    prefixes = Counter(key.partition("/")[0] for key in keys if "/" in key)
+    prefixes = Counter(key.partition("/")[0] for key in keys if "/" in key and key != objective)
     for key in keys:
         name = "pinned" if key in shown.view.pins else _section(key, objective, prefixes)
         grouped.setdefault(name, []).append(key)
@@ -323,6 +338,19 @@ def _in_words(curve: Curve, shown: Shown) -> str:
     last, low, high = (ticks.significant(float(value)) for value in ends)
     counted = _plural(curve.count, "point" if shown.groups is None else "run")
     return f"{shown.names[curve.run_id]}: last {last}, lowest {low}, highest {high}, {counted}."
+
+
+def _exactly(values: charts.Floats) -> list[float]:
+    found: list[float] = values.tolist()
+    return found
+
+
+def _seven_digits(values: charts.Floats) -> list[float]:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        scale = 10.0 ** (6 - np.floor(np.log10(np.abs(values))))
+        short = np.rint(values * scale) / scale
+    found: list[float] = np.where(np.isfinite(short), short, values).tolist()
+    return found
 
 
 def _plural(number: int, noun: str) -> str:

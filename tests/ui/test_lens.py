@@ -150,6 +150,23 @@ def test_system_metrics_are_over_time(ada_at_home: Visitor, lab: Caller) -> None
     assert re.search(r'data-source="[^"]+key=system/cpu&amp;x=relative', lens(ada_at_home))
 
 
+def test_the_crosshair_knows_when_a_step_was(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.run("char-lm", id="one")
+    ada.ingest("one", [point(s, ts=1_764_000_000.0 + s * 9, loss=1.0) for s in range(6)], first_seq=0)
+    (series,) = json.loads(ada_at_home.get("/p/char-lm/values?key=loss").data)["series"]
+    assert series["ts"] == [1_764_000_000 + s * 10 for s in range(6)]
+
+
+def test_of_many_runs_the_crosshair_gets_seven_digits(ada_at_home: Visitor, ada: Caller) -> None:
+    values = [1 / 3, -2e-9 / 3, 0.0, 123456789.125, 1e308, 5e-324]
+    for number in range(11):
+        ada.run("char-lm", id=f"r{number}")
+        ada.ingest(f"r{number}", [point(s, loss=value) for s, value in enumerate(values)], first_seq=0)
+    series = json.loads(ada_at_home.get("/p/char-lm/values?key=loss").data)["series"]
+    assert [f"{found:.7g}" for found in series[0]["ys"]] == [f"{value:.7g}" for value in values]
+    assert len(repr(series[0]["ys"][0])) == 9
+
+
 def test_a_zoom_reads_the_window_more_closely(ada_at_home: Visitor, ada: Caller) -> None:
     ada.run("char-lm", id="long")
     points = [point(s, loss=float(s % 7)) for s in range(6000)]
