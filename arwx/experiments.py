@@ -139,7 +139,7 @@ def prior(scope: Scope, experiment: Experiment) -> list[Tried]:
     query = scope.experiments().where(
         Experiment.project_id == experiment.project_id, Experiment.index < experiment.index, same
     )
-    return _tried(scope, scope.db.scalars(query.order_by(Experiment.index)).all())
+    return _tried(scope, query.order_by(Experiment.index))
 
 
 def page(scope: Scope, project: Project, limit: int, cursor: str | None) -> pages.Page[Experiment]:
@@ -214,7 +214,7 @@ def progress(scope: Scope, project: Project, session: ResearchSession | None = N
     query = scope.experiments().where(Experiment.project_id == project.id)
     if session is not None:
         query = query.where(Experiment.session_id == session.id)
-    tried = _tried(scope, scope.db.scalars(query.order_by(Experiment.index)).all(), project)
+    tried = _tried(scope, query.order_by(Experiment.index), project)
     return Progress(
         project=project.name,
         metric=project.objective_metric,
@@ -258,20 +258,42 @@ def tags(scope: Scope, project: Project) -> dict[str, str | None]:
     return {row.id: row.tag for row in rows}
 
 
-def _tried(scope: Scope, experiments: Sequence[Experiment], project: Project | None = None) -> list[Tried]:
+def _tried(scope: Scope, query: Select[Experiment], project: Project | None = None) -> list[Tried]:
+    """What the query finds, with the verdicts that count; `project` when it may be all of a project."""
+    # Columns alone: to make objects of a thousand rows would take most of the time.
+    rows = scope.db.execute(query.with_only_columns(*_TRIED)).all()
+    decided = scope.decisions()
     if project is None:
-        found = verdicts(scope, experiments)
-    else:  # all of a project by its id: the list of a thousand experiments would be a long statement
-        rows = scope.db.scalars(scope.decisions().where(Decision.project_id == project.id).order_by(Decision.number))
-        found = {row.experiment_id: _verdict(row) for row in rows}
-    return [
-        Tried(one.index, one.id, one.session_id, one.note, one.commit, one.repro_key, found.get(one.id))
-        for one in experiments
-    ]
+        decided = decided.where(Decision.experiment_id.in_([row.id for row in rows]))
+    else:  # by its id: the list of a thousand experiments would be a long statement
+        decided = decided.where(Decision.project_id == project.id)
+    judged = scope.db.execute(decided.order_by(Decision.number).with_only_columns(*_JUDGED))
+    found = {row.experiment_id: _verdict(row) for row in judged}
+    return [Tried(*row, found.get(row.id)) for row in rows]
 
 
-def _verdict(row: Decision) -> Verdict:
+def _verdict(row: Any) -> Verdict:
     return Verdict(row.status, row.score, row.metric, row.lower_is_better, row.created_at, row.created_by)
+
+
+# What `Tried` holds, in the order of its fields, and what a verdict is made of.
+_TRIED = (
+    Experiment.index,
+    Experiment.id,
+    Experiment.session_id,
+    Experiment.note,
+    Experiment.commit,
+    Experiment.repro_key,
+)
+_JUDGED = (
+    Decision.experiment_id,
+    Decision.status,
+    Decision.score,
+    Decision.metric,
+    Decision.lower_is_better,
+    Decision.created_at,
+    Decision.created_by,
+)
 
 
 def _next_index(scope: Scope, project_id: str) -> int:

@@ -92,7 +92,7 @@ def place(board: Board, wishes: Sequence[Wish], *, size: float, radius: float, b
     for wish in wishes:
         if len(placed) == most:
             break
-        found = _best(board, _places(wish, text.width(wish.words, size), size, radius, better))
+        found = _best(board, _places(wish, text.width(wish.words, size), size, radius, better, board.area))
         if found is not None:
             board.take([_grown(found.box, 2), *([_grown(found.line, 1)] if found.line else [])])
             placed.append(found.label)
@@ -122,7 +122,7 @@ def _best(board: Board, places: Iterable[_Place]) -> _Place | None:
     return best
 
 
-def _places(wish: Wish, length: float, size: float, radius: float, better: int) -> Iterable[_Place]:
+def _places(wish: Wish, length: float, size: float, radius: float, better: int, area: Box) -> Iterable[_Place]:
     step = size * 1.25
     rows = [(side, row) for side, count in zip((better, -better), _ROWS, strict=True) for row in range(count)]
     for side, row in rows:
@@ -131,6 +131,8 @@ def _places(wish: Wish, length: float, size: float, radius: float, better: int) 
             gap = radius + 4 if row == 0 else 5
             start = wish.x - gap - length if is_before else wish.x + gap
             box = Box(start, middle - 0.56 * size, start + length, middle + 0.5 * size)
+            if start < area.left or box.right > area.right or box.top < area.top or box.bottom > area.bottom:
+                continue
             line = None
             if row:
                 # From clear of the point's own mark on.
