@@ -23,8 +23,8 @@ WRITE_EVERY_S = 0.08
 SYNC_EVERY_S = 1.0
 _SAVE_EVERY_S = 1.0
 _TRIES_TO_CLOSE = 3
-# How long the end of a run waits for a server that is not there, unless it was told how long.
-_ABSENT_S = 1.0
+# How long the end of a run waits for a server that is not there, unless it was told how long: enough for a restart.
+_ABSENT_S = 2.0
 _NO_KEY = b'{"detail":"there is none; set ARWANDB_API_KEY or run: python -m arwandb login"}'
 
 

@@ -268,7 +268,7 @@ class Run(WandbNames):
     ) -> None:
         """Deliver what is left, at most `timeout` seconds long, and end the run. What remains stays in the spool.
 
-        Without a timeout it takes `ARWANDB_FINISH_TIMEOUT` (15) at most, and a second or two where no server listens.
+        Without a timeout it takes `ARWANDB_FINISH_TIMEOUT` (15) at most, and two or three seconds where no server listens.
         """
         is_patient = timeout is not None
         seconds = self.settings.finish_timeout if timeout is None else max(0.0, float(timeout))
