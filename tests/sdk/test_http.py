@@ -124,7 +124,7 @@ def test_a_certificate_that_is_no_good_is_refused_and_the_points_are_kept(
     server = serve(context)
     run = arwandb.init()
     arwandb.log({"loss": 1.0})
-    arwandb.finish(timeout=1.5)
+    arwandb.finish(timeout=0.8)
 
     assert server.model.requests == []
     assert run.status()["spooled"] == 1
