@@ -97,11 +97,10 @@ def card(scope: Scope, project: Project) -> Card:
     return _cards(scope, [project])[0]
 
 
-def run_count(scope: Scope, project: Project) -> int:
-    """How many runs the project has, without the archived ones."""
-    counted = (
-        scope.runs().where(Run.project_id == project.id, Run.archived_at.is_(None)).with_only_columns(func.count())
-    )
+def run_count(scope: Scope, project: Project, *, is_archived: bool = False) -> int:
+    """How many runs the project has that are not archived, or that are."""
+    is_meant = Run.archived_at.is_not(None) if is_archived else Run.archived_at.is_(None)
+    counted = scope.runs().where(Run.project_id == project.id, is_meant).with_only_columns(func.count())
     return scope.db.execute(counted).scalar_one()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, g, make_response, render_template, request
 
-from arwx import charts
+from arwx import charts, projects
 from arwx.runs import STATES, RunView
 from arwx.ui import bp, columns, frame, is_fragment, listing, view
 from arwx.ui import charts as figures
@@ -35,9 +35,11 @@ def project(name: str) -> Response:
     shown = figures.shown_of(found, choice, listed)
     shape = columns.of(listed.runs, found, choice)
     sections, metrics_fault = figures.sections(shown, found.objective_metric)
+    head = frame.head(found)
     return _page(
         "runs/_lens.html" if is_fragment() else "runs/page.html",
-        head=frame.head(found),
+        head=head,
+        archived_count=0 if head.run_count else projects.run_count(g.scope, found, is_archived=True),
         rows=_rows(listed, shape, choice),
         listed=listed,
         columns=shape,

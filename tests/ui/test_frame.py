@@ -19,7 +19,7 @@ def decided(ada: Caller, *scores: float, status: str = "keep") -> None:
 
 def test_the_head_tells_the_goal_and_how_far_it_is(ada_at_home: Visitor, ada: Caller) -> None:
     ada.post("/v1/projects", json={"name": "char-lm"})
-    assert "no goal set" in ada_at_home.get("/p/char-lm").text
+    assert "Set a goal" in ada_at_home.get("/p/char-lm").text
     ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb", "target": 2.45})
     assert "minimize bpb to 2.45" in said(ada_at_home.get("/p/char-lm").text)
     decided(ada, 2.6, 2.5, 2.55)

@@ -46,6 +46,7 @@ def test_a_run_is_put_away_and_taken_back(ada_at_home: Visitor, one: str) -> Non
     ada_at_home.send(one, f"{one}/archive", archived="yes")
     assert "In the archive since" in said(ada_at_home.get(one).text)
     assert "baseline" not in ada_at_home.get("/p/char-lm").text
+    assert "Every run is put away 1 run is in the archive." in said(ada_at_home.get("/p/char-lm").text)
     assert "baseline" in ada_at_home.get("/p/char-lm?archived=yes").text
     ada_at_home.send(one, f"{one}/archive", archived="no")
     assert "baseline" in ada_at_home.get("/p/char-lm").text
