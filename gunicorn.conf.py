@@ -7,6 +7,7 @@ monkey.patch_all()  # before anything opens a socket or makes a lock
 import ctypes  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
+import shutil  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
 import click  # noqa: E402
@@ -49,6 +50,13 @@ def _stop(line: str) -> NoReturn:
 
 
 _settings_now = _settings()
+
+if _settings_now.metrics_token:
+    # Each process counts in files of its own; what a start before this one left is no count of this one.
+    _counted = _settings_now.data_dir / "metrics"
+    shutil.rmtree(_counted, ignore_errors=True)
+    _counted.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_counted)
 
 
 def on_starting(server: Any) -> None:

@@ -32,6 +32,8 @@ class Settings:
     smtp_url: str | None = None
     # Limits, 0 for none. What the environment does not say, `from_environment` decides.
     rate: int = 0
+    # Whoever brings it may read /metrics; without it nothing is counted.
+    metrics_token: str | None = None
     quota_bytes: int = 0
     # The names by which the server may be addressed; empty for any.
     hosts: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         smtp_url=_smtp_url(environ.get("ARWX_SMTP_URL")),
         rate=_whole(environ, "ARWX_RATE", 100, least=0, most=1_000_000),
         quota_bytes=_whole(environ, "ARWX_QUOTA_BYTES", 0, least=0, most=2**60),
+        metrics_token=_token(environ.get("ARWX_METRICS_TOKEN")),
         hosts=_hosts(environ),
     )
 
@@ -93,6 +96,12 @@ def _base_url(given: str | None) -> str | None:
     if not given.startswith(("http://", "https://")):
         raise CannotStart("ARWX_BASE_URL must begin with http:// or https://.")
     return given.rstrip("/")
+
+
+def _token(given: str | None) -> str | None:
+    if given and len(given) < 16:
+        raise CannotStart("ARWX_METRICS_TOKEN must have at least 16 characters.")
+    return given or None
 
 
 def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:

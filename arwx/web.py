@@ -20,6 +20,7 @@ from arwx.errors import BadRequest, Forbidden
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _log = logging.getLogger("arwx.request")
+_LONGEST_LINE = 8192
 
 # No script or style but our own files: nothing that a user wrote can run.
 _PAGE_POLICY = (
@@ -61,6 +62,8 @@ def init_app(app: Flask, settings: Settings) -> None:
                 "Cache-Control", "private, no-cache" if request.method in {"GET", "HEAD"} else "no-store"
             )
         _log_request(response, spent_ms)
+        if settings.metrics_token:
+            _count(response, spent_ms / 1000)
         return response
 
 
@@ -138,7 +141,20 @@ class _JsonLines(logging.Formatter):
         fields.update(getattr(record, "fields", {}))
         if record.exc_info:
             fields["trace"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=True)[:8192]
+        line = json.dumps(fields, ensure_ascii=True)
+        if len(line) <= _LONGEST_LINE:
+            return line
+        # Cut where it is long, so that the line stays an object: of a trace the end tells most.
+        short = {name: value[-600:] if isinstance(value, str) else value for name, value in fields.items()}
+        return json.dumps(short, ensure_ascii=True)
+
+
+def _count(response: Response, spent_s: float) -> None:
+    from arwx import metrics  # only where it is wanted: it costs memory
+
+    metrics.count(request.url_rule.rule if request.url_rule else None, request.method, response.status_code, spent_s)
+    if (done := g.get("appended")) is not None:
+        metrics.count_points(done)
 
 
 def _log_request(response: Response, spent_ms: float) -> None:

@@ -40,6 +40,7 @@ ROOMS = [
         "schema",
         "snapshots",
     },
+    {"metrics"},
     {"web", "downloads"},
     {"api", "ui", "cli"},
 ]

@@ -5,11 +5,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask import Response, abort, current_app, render_template, send_file
+from flask import Response, abort, current_app, render_template, request, send_file
 
 from arwx import db, downloads, schema, web
 from arwx.api import answers, public, shapes
-from arwx.api.operation import HTML, PUBLIC, ZIP, operation
+from arwx.api.operation import HTML, PUBLIC, TEXT, ZIP, operation
+from arwx.config import Settings
+from arwx.errors import NotFound
 
 _WHEELS = Path(__file__).parents[2] / "dist"
 _VERSION = re.compile(r"arwandb-(\d+(?:\.\d+)*)-py3-none-any\.whl\Z")
@@ -51,6 +53,21 @@ def ready() -> Response:
     return shapes.answer(
         {"status": "not ready", "reason": trouble} if trouble else {"status": "ready"}, 503 if trouble else 200
     )
+
+
+@public.get("/metrics")
+@operation(PUBLIC, gives=TEXT, fails=[404])
+def get_metrics_of_server() -> Response:
+    """What the server counts about itself, for Prometheus; with `Authorization: Bearer` and ARWX_METRICS_TOKEN."""
+    settings: Settings = current_app.extensions["arwx"]
+    given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not settings.metrics_token:
+        raise NotFound("Nothing is counted here: ARWX_METRICS_TOKEN is not set.")
+    from arwx import metrics  # only where it is wanted: it costs memory
+
+    if not metrics.is_token(given, settings.metrics_token):
+        raise NotFound("Nothing is counted here: ARWX_METRICS_TOKEN is not set.")
+    return Response(metrics.text(), mimetype="text/plain", headers={"Cache-Control": "no-store"})
 
 
 @public.get("/sdk/")

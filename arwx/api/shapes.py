@@ -124,6 +124,7 @@ def latest(view: RunView) -> dict[str, answers.Latest]:
 
 def appended(run_id: str, done: points.Appended) -> Response:
     """What became of a batch. A conflict is loud, but what was new in the batch is stored by now all the same."""
+    g.appended = done
     counts: answers.Ingested = {
         "run_id": run_id,
         "accepted": done.accepted,
