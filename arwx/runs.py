@@ -288,6 +288,24 @@ def some(scope: Scope, project: Project, run_ids: list[str]) -> list[RunView]:
     return views(scope, project.name, [found[run_id] for run_id in dict.fromkeys(run_ids)])
 
 
+def known(scope: Scope, project: Project, run_ids: list[str]) -> list[RunView]:
+    """Those of these runs that are there, in no order."""
+    if not run_ids:
+        return []
+    rows = scope.db.scalars(scope.runs().where(Run.project_id == project.id, Run.id.in_(run_ids))).all()
+    return views(scope, project.name, rows)
+
+
+def unfinished(scope: Scope, project: Project, ended_since: datetime | None = None) -> list[RunView]:
+    """The newest runs that nobody closed, and those that ended since that moment; without the archived ones."""
+    is_told = Run.status == "running"
+    if ended_since is not None:
+        is_told = or_(is_told, Run.finished_at >= ended_since)
+    query = scope.runs().where(Run.project_id == project.id, Run.archived_at.is_(None), is_told)
+    rows = scope.db.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(_AT_ONCE)).all()
+    return views(scope, project.name, rows)
+
+
 def view(scope: Scope, run: Run) -> RunView:
     return views(scope, scope.project_of(run).name, [run])[0]
 

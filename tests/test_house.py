@@ -40,11 +40,12 @@ ROOMS = [
         "schema",
         "snapshots",
     },
-    {"metrics"},
+    {"briefing", "metrics"},
+    {"digest"},
     {"web", "downloads"},
     {"api", "ui", "cli"},
 ]
-FLASK_FREE = set().union(*ROOMS[:10]) - {"db"}
+FLASK_FREE = set().union(*ROOMS[:12]) - {"db"}
 PURE = {"svg", "frontier", "textdiff", "patterns", "criteria", "trees", "ids", "links", "errors"}
 
 

@@ -14,6 +14,7 @@ public = Blueprint("service", __name__)
 def init_app(app: Flask) -> None:
     """Attach the blob store, the key check and the routes."""
     from arwx.api import (  # noqa: F401
+        agent,
         artifacts,
         blobs,
         charts,

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Generic, NotRequired, TypeAlias, TypedDict, T
 
 from msgspec import Meta
 
+from arwx import briefing
 from arwx.frontier import Noise
 from arwx.points import HistoryEntry, WriterReceipt
 
@@ -328,6 +329,33 @@ class FreshEmbed(Embed):
 
     url: Url
     markdown: str
+
+
+class Context(TypedDict):
+    """Where the research stands. Lists begin with what matters most; `left_out` counts what is not told, by list.
+
+    Fields are missing where they did not fit into `max_chars`. `projects` comes alone, when no project was named.
+    """
+
+    project: NotRequired[str]
+    changed: NotRequired[bool]
+    goal: NotRequired[Goal]
+    best: NotRequired[float | None]
+    best_index: NotRequired[int | None]
+    gap: NotRequired[float | None]
+    target_reached: NotRequired[bool]
+    chain: NotRequired[list[briefing.Move]]
+    decisions: NotRequired[list[briefing.Judgement]]
+    dead_ends: NotRequired[list[briefing.DeadEnd]]
+    near_misses: NotRequired[list[briefing.NearMiss]]
+    open: NotRequired[list[briefing.OpenExperiment]]
+    runs: NotRequired[list[briefing.RunNews]]
+    counts: NotRequired[dict[Standing, int]]
+    noise: NotRequired[Noise | None]
+    description: NotRequired[str | None]
+    projects: NotRequired[list[briefing.ProjectLine]]
+    left_out: dict[str, int]
+    cursor: str
 
 
 class Blob(TypedDict):

@@ -20,6 +20,7 @@ from arwx.access import LEVELS
 PUBLIC = "public"
 BINARY, TEXT, HTML, SVG = "application/octet-stream", "text/plain", "text/html", "image/svg+xml"
 NDJSON, CSV, ZIP, ANYTHING = "application/x-ndjson", "text/csv", "application/zip", "*/*"
+MARKDOWN, TSV = "text/markdown", "text/tab-separated-values"
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 

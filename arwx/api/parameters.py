@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from arwx import charts, embeds, pages, runs
+from arwx import briefing, charts, digest, embeds, pages, runs
 from arwx.svg import theme
 
 MAX_STEP = 2**53 - 1
@@ -33,6 +33,7 @@ QUERY = {
     "limit": _limit(pages.DEFAULT_LIMIT, pages.MAX_LIMIT),
     "get_metrics.limit": _limit(10_000, 100_000),
     "get_lineage.limit": _limit(200, 200),
+    "agent_context.limit": _limit(briefing.DEFAULT_LIMIT, briefing.MOST),
     "cursor": Parameter("Where to go on: the `next` of the page before.", None),
     "status": Parameter("Only runs in this state.", "running", {"type": "string", "enum": list(runs.STATES)}),
     "tag": Parameter("Only runs with this tag.", "baseline"),
@@ -80,6 +81,16 @@ QUERY = {
         "samples/step-900.txt",
         {"type": "string", "minLength": 1, "maxLength": 1024},
         is_required=True,
+    ),
+    "agent_context.project": Parameter("The project; without it all projects are told, a line each.", "char-lm", _NAME),
+    "max_chars": Parameter(
+        "The answer has no more characters than this.",
+        2000,
+        {"type": "integer", "minimum": digest.SHORTEST, "maximum": 1_000_000},
+    ),
+    "since": Parameter("The `cursor` of an earlier answer: only what is new.", None),
+    "format": Parameter(
+        "What the answer is.", "json", {"type": "string", "enum": ["json", "markdown"], "default": "json"}
     ),
     "type": Parameter("Only artifacts of this type.", "model"),
     "run_id": Parameter("The run.", "run_by-hand", _ID),

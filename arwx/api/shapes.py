@@ -8,9 +8,10 @@ import msgspec
 from flask import Response, g, url_for
 from werkzeug.exceptions import HTTPException
 
-from arwx import clock, points, web
+from arwx import clock, digest, points, web
 from arwx.api import answers
 from arwx.artifacts import PRODUCER, ArtifactView, Lineage, VersionView
+from arwx.briefing import Briefing, Overview
 from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict, TooMany
 from arwx.experiments import Progress
@@ -382,6 +383,48 @@ def progress(found: Progress, steps: Iterable[Step]) -> answers.Progress:
         "target_reached": found.is_target_reached,
         "noise": msgspec.to_builtins(found.noise) if found.noise else None,
     }
+
+
+def context(brief: Briefing, most: int | None) -> str:
+    """Where the research stands, as JSON of no more than `most` characters."""
+
+    def fields(of: Briefing) -> answers.Context:
+        return {
+            "project": of.project,
+            "changed": of.changed,
+            "goal": {"metric": of.metric, "lower_is_better": of.lower_is_better, "target": of.target},
+            "best": of.best,
+            "best_index": of.best_index,
+            "gap": of.gap,
+            "target_reached": of.target_reached,
+            "chain": of.chain,
+            "decisions": of.decisions,
+            "dead_ends": of.dead_ends,
+            "near_misses": of.near_misses,
+            "open": of.open,
+            "runs": of.runs,
+            "counts": of.counts,
+            "noise": of.noise,
+            "description": of.description,
+            "left_out": of.left_out,
+            "cursor": of.cursor,
+        }
+
+    text = digest.fit(brief, most, lambda of: _text(fields(of)))
+    return _text(digest.squeeze(msgspec.json.decode(text), most, lambda found: len(_text(found))))
+
+
+def overview(found: Overview, most: int | None) -> str:
+    """All projects, as JSON of no more than `most` characters."""
+
+    def fields(of: Overview) -> answers.Context:
+        return {"changed": of.changed, "projects": of.projects, "left_out": of.left_out, "cursor": of.cursor}
+
+    return digest.fit_overview(found, most, lambda of: _text(fields(of)))
+
+
+def _text(fields: Any) -> str:
+    return _encoder.encode(fields).decode()
 
 
 def _step(step: Step) -> answers.Step:
