@@ -32,7 +32,8 @@ def record(scope: Scope, action: str, subject: str = "", **details: Any) -> None
             actor=scope.actor,
             # In words that stay true when the account or the key is gone.
             actor_name=actors.names(scope, [scope.actor])[scope.actor],
-            subject=subject[:_LONGEST],
+            # PostgreSQL keeps no NUL, and a refused address may hold one.
+            subject=subject[:_LONGEST].replace("\x00", "\N{REPLACEMENT CHARACTER}"),
             details=details,
             ip=scope.origin.ip,
         )

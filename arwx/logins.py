@@ -74,7 +74,7 @@ def start(db: Session, user: User, membership: Membership, origin: Origin, since
         seen_at=now,
         role=membership.role,
         ip=origin.ip,
-        agent=origin.agent[:_LONGEST_AGENT],
+        agent=origin.agent[:_LONGEST_AGENT].replace("\x00", ""),
         ends_at=None,
     )
     db.add(login)

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 from flask import Flask, Response, current_app, g, request
+from sqlalchemy.exc import SQLAlchemyError
 
 from arwx import audit, clock, db
 from arwx.access import Origin
 from arwx.config import Settings
-from arwx.errors import BadRequest, Forbidden
+from arwx.errors import BadRequest, Forbidden, Unavailable
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _log = logging.getLogger("arwx.request")
@@ -94,8 +95,16 @@ def answer_failures(
         if "db" in g:
             g.db.rollback()
         if isinstance(error, Forbidden) and "scope" in g:
-            audit.record_apart(db.current(), g.scope, "denied", f"{request.method} {request.path}")
+            _record_denial()
         return as_problem(error) if speaks_json() else as_page(error)
+
+
+def _record_denial() -> None:
+    """One row in the audit log. When even that is impossible, the caller is refused all the same."""
+    try:
+        audit.record_apart(db.current(), g.scope, "denied", f"{request.method} {request.path}")
+    except (SQLAlchemyError, Unavailable) as error:
+        logging.getLogger("arwx.error").error("denial not recorded", exc_info=error)
 
 
 def origin() -> Origin:

@@ -10,6 +10,7 @@ from flask import Flask
 from sqlalchemy import delete, select, update
 
 from arwx import audit, clock, people
+from arwx.errors import Unavailable
 from arwx.models import AuditEntry
 from arwx.ui.audit import KINDS, WORDS
 from tests.make import Caller, point
@@ -162,6 +163,23 @@ def test_only_owners_of_the_organization_read_it(role: str, ada: Caller, request
     answer = visitor.get("/settings/audit")
     assert answer.status_code == (403 if role == "ben" else 200)
     assert "canary-key" not in answer.text
+
+
+def test_a_refused_address_is_recorded_whatever_is_in_it(ben_at_home: Visitor, ben: Caller, app: Flask) -> None:
+    for path in ("/p/a%00b/delete", "/p/%ff/delete", f"/p/{'x' * 2000}/delete"):
+        assert ben_at_home.get(path).status_code == 403
+        assert ben.delete(path.replace("/p/", "/v1/projects/").removesuffix("/delete")).status_code == 403
+    assert len([row for row in rows(app, ben.org_id) if row[0] == "denied"]) == 6
+
+
+def test_who_is_refused_is_refused_also_when_it_cannot_be_recorded(
+    ben: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise Unavailable("The database is busy.")
+
+    monkeypatch.setattr(audit, "record_apart", fails)
+    assert ben.delete("/v1/projects/x").status_code == 403
 
 
 def test_what_somebody_named_cannot_do_anything_on_the_page(ada_at_home: Visitor, ada: Caller) -> None:
