@@ -165,7 +165,9 @@ def test_another_encoding_is_refused(ada: Caller, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [gzip.compress(b'{"project":"p"}')[:-4], gzip.compress(b"{}") + b"more", b"not gzip", b""]
+    "raw",
+    [gzip.compress(b'{"project":"p"}')[:-4], gzip.compress(b"{}") + b"more", b"not gzip", b""],
+    ids=["cut", "followed by more", "not gzip", "empty"],
 )
 def test_a_broken_archive_is_400(ada: Caller, raw: bytes) -> None:
     answer = ada.post("/v1/runs", data=raw, content_type=JSON, headers={"Content-Encoding": "gzip"})
