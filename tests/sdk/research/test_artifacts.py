@@ -348,6 +348,25 @@ def test_promote_takes_numbers_labels_refs_and_versions(real: Real, tmp_path: Pa
         ar.promote("m", "winner", 9)
 
 
+def test_a_big_file_takes_little_memory_both_ways(real: Real, tmp_path: Path) -> None:
+    with (tmp_path / "big").open("wb") as file:
+        for number in range(96):
+            file.write(number.to_bytes(8, "big") * (1 << 17))
+    code = (
+        "import resource\nfrom arwandb import autoresearch as ar\nfrom arwandb import transfer\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "ar.artifact('small', __file__).download('small')\nbefore = peak()\n"
+        "ar.artifact('big', 'big').download('got')\nprint(peak() - before)\n"
+    )
+    (tmp_path / "script.py").write_text(code)
+    environ = {**os.environ, "PYTHONPATH": str(SDK)}
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 24, "96 MiB went up and down"
+    assert (tmp_path / "got" / "big").read_bytes() == (tmp_path / "big").read_bytes()
+
+
 def test_a_terminal_shows_a_bar_and_a_file_does_not(real: Real, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(os.urandom(4 << 20))
     code = (
