@@ -186,6 +186,7 @@ FIELDS: dict[str, Any] = {
     "Context.best": 1.87,
     "ProjectLine.best": 1.87,
     "left_out": {"decisions": 3},
+    "Charts.left_out": [],
     "Context.description": "A character-level language model of Shakespeare.",
     "experiments": 17,
     "next": None,
