@@ -107,6 +107,23 @@ def test_the_project_is_that_of_the_session_then_the_run_then_the_environment(
     assert ar.progress(project=environment)["project"] == environment
 
 
+def test_the_context_is_read_as_json_as_markdown_and_by_the_command(
+    real: Real, repo: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ar.goal("val_bpb", target=2.0)
+    ar.session()
+    exp = ar.experiment(note="first")
+    ar.decision(exp, "keep", 3.0)
+    found = ar.context()
+    assert found["project"] == os.environ["ARWANDB_PROJECT"]
+    assert exp["id"] in json.dumps(found)
+    told = ar.context(format="markdown", max_chars=500)
+    assert "val_bpb" in told
+    assert len(told) <= 500
+    assert arwandb_cli("context") == 0
+    assert "val_bpb" in capsys.readouterr().out
+
+
 def test_the_command_lists_the_frontier(real: Real, repo: Repository, capsys: pytest.CaptureFixture[str]) -> None:
     ar.goal("val_bpb", target=2.0)
     ar.session()

@@ -82,6 +82,9 @@ def test_an_agent_does_the_whole_loop(real: Real, repo: Repository) -> None:
         assert (await call("frontier"))["best"]["experiment_id"] == exp["id"]
 
         repo.write("out/m.bin", "weights")
+        told = await call("context", max_chars=2000)
+        assert "2.4" in told
+        assert len(told) <= 2000
         v = await call("log_artifact", name="m", paths=["out/m.bin"], type="model", produced_by=exp["id"])
         await call("promote", name="m", ref="winner", version=v["version"])
         assert (await call("list_artifacts"))["items"][0]["refs"]["winner"] == v["version"]
