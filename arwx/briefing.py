@@ -429,8 +429,8 @@ def _same(failed: Sequence[Step]) -> Iterator[list[Step]]:
     """Groups of failed experiments with the same code and config."""
     groups: dict[str, list[Step]] = {}
     for step in failed:
-        # Without commit, diff and config all experiments look the same, which says nothing.
-        if step.tried.repro_key != experiments.repro_key(None, None, None):
+        # Without commit, diff and config there is nothing in which they could be the same.
+        if step.tried.repro_key is not None:
             groups.setdefault(step.tried.repro_key, []).append(step)
     return (group for group in groups.values() if len(group) > 1)
 

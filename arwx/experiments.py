@@ -131,13 +131,19 @@ def repro_key(commit: str | None, diff_sha: str | None, config: Any) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+# The key of all experiments of which nothing was recorded: they have that in common, and are no repeats of each other.
+_NOTHING = repro_key(None, None, None)
+
+
 def prior(scope: Scope, experiment: Experiment) -> list[Tried]:
     """Earlier experiments of the project with the same code and config, or the same tree: "you already tried this"."""
-    same = Experiment.repro_key == experiment.repro_key
+    same = [Experiment.repro_key == experiment.repro_key] if experiment.repro_key != _NOTHING else []
     if experiment.tree_sha is not None:
-        same = or_(same, Experiment.tree_sha == experiment.tree_sha)
+        same.append(Experiment.tree_sha == experiment.tree_sha)
+    if not same:
+        return []
     query = scope.experiments().where(
-        Experiment.project_id == experiment.project_id, Experiment.index < experiment.index, same
+        Experiment.project_id == experiment.project_id, Experiment.index < experiment.index, or_(*same)
     )
     return _tried(scope, query.order_by(Experiment.index))
 
@@ -269,7 +275,10 @@ def _tried(scope: Scope, query: Select[Experiment], project: Project | None = No
         decided = decided.where(Decision.project_id == project.id)
     judged = scope.db.execute(decided.order_by(Decision.number).with_only_columns(*_JUDGED))
     found = {row.experiment_id: _verdict(row) for row in judged}
-    return [Tried(*row, found.get(row.id)) for row in rows]
+    return [
+        Tried(index, id_, session_id, note, commit, None if key == _NOTHING else key, found.get(id_))
+        for index, id_, session_id, note, commit, key in rows
+    ]
 
 
 def _verdict(row: Any) -> Verdict:

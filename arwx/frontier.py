@@ -26,14 +26,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Tried:
-    """An experiment and what became of it. `index` is its true number in the project."""
+    """An experiment and what became of it. `index` is its true number in the project.
+
+    `repro_key` is None when nothing was recorded that could be repeated.
+    """
 
     index: int
     experiment_id: str
     session_id: str
     note: str | None
     commit: str | None
-    repro_key: str
+    repro_key: str | None
     verdict: Verdict | None
 
 
@@ -104,7 +107,11 @@ def noise(tried: Sequence[Tried], metric: str | None) -> Noise | None:
 
     The pooled standard deviation: sqrt(sum of squared distances from each group's mean / degrees of freedom).
     """
-    scored = [(one.repro_key, score) for one in tried if (score := _score(one.verdict, metric)) is not None]
+    scored = [
+        (one.repro_key, score)
+        for one in tried
+        if one.repro_key is not None and (score := _score(one.verdict, metric)) is not None
+    ]
     squares, freedom, repeats = 0.0, 0, 0
     for _, group in groupby(sorted(scored), key=lambda pair: pair[0]):
         scores = [score for _, score in group]

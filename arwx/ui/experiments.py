@@ -1,5 +1,6 @@
 """The Experiments lens of a project: the story of what was tried, and each try by itself."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flask import Response, g, redirect, render_template, request, url_for
@@ -8,6 +9,7 @@ from arwx import actors, downloads, experiments, snapshots, trees, web
 from arwx.errors import ArwxError, NotFound, invalid
 from arwx.frontier import KEEP, Step
 from arwx.models import Experiment, Project
+from arwx.svg import progress as drawing
 from arwx.ui import Answer, bp, frame, needs, on_fault
 from arwx.ui.columns import flat
 
@@ -35,6 +37,8 @@ def lens(name: str) -> str:
         "experiments/page.html",
         head=frame.head(project),
         progress=progress,
+        picture=drawing.draw(progress, experiments.tags(g.scope, project)),
+        links=_links(project, progress.steps),
         steps=shown,
         next=shown[-1].tried.index if len(wanted) > _ROWS else None,
         states=STATES,
@@ -43,6 +47,12 @@ def lens(name: str) -> str:
         sessions=experiments.sessions(g.scope, project, 50, None).items,
         names=actors.names(g.scope, [verdict.decided_by for verdict in verdicts]),
     )
+
+
+def _links(project: Project, steps: Iterable[Step]) -> dict[str, str]:
+    """The addresses of experiments by their ids, which stand in an address as they are."""
+    stem = url_for("ui.experiment", name=project.name, experiment_id="-").removesuffix("-")
+    return {step.tried.experiment_id: stem + step.tried.experiment_id for step in steps}
 
 
 def _state(step: Step) -> str:

@@ -94,6 +94,16 @@ def test_the_repro_key_is_recomputed_and_repeats_are_told(ada: Caller) -> None:
     assert experiment(ada, line)["index"] == 3  # what was refused took no number
 
 
+def test_experiments_of_which_nothing_was_recorded_are_no_repeats(ada: Caller) -> None:
+    goal(ada)
+    line = session(ada)
+    for score in (2.5, 2.4):
+        one = experiment(ada, line)
+        assert one["prior"] == []
+        decide(ada, one, "keep", score)
+    assert ada.get("/v1/projects/char-lm/progress").json["noise"] is None
+
+
 def test_a_marker_keeps_the_hash_of_the_full_diff(ada: Caller) -> None:
     full = hashlib.sha256(b"a very long diff").hexdigest()
     found = experiment(ada, session(ada), diff="[diff of 9 MiB omitted]", diff_sha=full)

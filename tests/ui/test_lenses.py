@@ -51,13 +51,26 @@ def test_the_lens_tells_the_story_newest_first(ada: Caller, ada_at_home: Visitor
     tried(ada, session, "keep", 2.5, note="baseline")
     tried(ada, session, "crash", note="twice the width")
     tried(ada, session, "keep", 2.4, note="warm up")
-    page = text(ada_at_home.get("/p/char-lm/experiments").text)
-    assert "3 experiments: 2 kept, 0 dropped, 1 crashed." in page
-    assert "The best went from 2.5 to 2.4 , 4 %" in page
-    assert page.index("#3") < page.index("#2") < page.index("#1")
-    only = text(ada_at_home.get("/p/char-lm/experiments?status=crash").text)
+    page = ada_at_home.get("/p/char-lm/experiments").text
+    assert "3 experiments: 2 kept, 0 dropped, 1 crashed." in text(page)
+    assert "The best went from 2.5 to 2.4 , 4 %" in text(page)
+    table = text(page.partition("<table")[2])
+    assert table.index("#3") < table.index("#2") < table.index("#1")
+    only = text(ada_at_home.get("/p/char-lm/experiments?status=crash").text.partition("<table")[2])
     assert "twice the width" in only
     assert "warm up" not in only
+
+
+def test_each_point_of_the_picture_leads_to_its_experiment(ada: Caller, ada_at_home: Visitor) -> None:
+    session = goal(ada)
+    made = [tried(ada, session, "keep", 2.5, note="<b>base</b>"), tried(ada, session, "crash"), tried(ada, session)]
+    page = ada_at_home.get("/p/char-lm/experiments").text
+    for number, id_ in enumerate(made, 1):
+        assert f'<a href="/p/char-lm/experiments/{id_}" id="e{number}" data-experiment="{id_}"' in page
+    assert re.findall(r'data-kind="(\w+)"', page) == ["crash", "undecided", "best"]
+    assert "#1 kept 2.5 · &lt;b&gt;base&lt;/b&gt;" in page
+    assert "<style" not in page
+    assert "style=" not in page
 
 
 def test_the_lens_costs_as_many_queries_for_one_as_for_fifty(
