@@ -8,6 +8,7 @@ from arwx.svg.progress import Story
 
 HEIGHT = 22
 _SIZE, _AIR = 12, 9.0
+_BOLD = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def draw(story: Story) -> Badge:
         name=name,
         value=value,
         name_length=round(text.width(name, _SIZE), 1),
-        value_length=round(text.width(value, _SIZE), 1),
+        value_length=round(text.width(value, _SIZE) * _BOLD, 1),
         is_reached=story.is_target_reached,
     )
 
