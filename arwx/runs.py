@@ -268,9 +268,16 @@ def _query(scope: Scope, project: Project, asked: Wanted) -> Select[Run]:
 def find(scope: Scope, words: str, limit: int = 50) -> list[RunView]:
     """The runs of all projects whose name or id holds the words, newest first."""
     holds = or_(Run.name.icontains(words, autoescape=True), Run.id.icontains(words, autoescape=True))
-    found = scope.db.scalars(
-        scope.runs().where(holds).order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)
-    ).all()
+    return _of_all_projects(scope, scope.runs().where(holds), limit)
+
+
+def newest(scope: Scope, limit: int = pages.DEFAULT_LIMIT) -> list[RunView]:
+    """The newest runs of all projects, without the archived ones."""
+    return _of_all_projects(scope, scope.runs().where(Run.archived_at.is_(None)), limit)
+
+
+def _of_all_projects(scope: Scope, query: Select[Run], limit: int) -> list[RunView]:
+    found = scope.db.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)).all()
     projects = scope.projects().where(Project.id.in_({run.project_id for run in found}))
     names = {project.id: project.name for project in scope.db.scalars(projects)}
     live = points.live(scope.db, scope.org_id, [run.id for run in found])

@@ -1,12 +1,13 @@
 """What agents read first: where the research stands, and what is here."""
 
-from flask import Response, g
+from flask import Response, current_app, g, render_template
 
-from arwx import briefing, digest, web
-from arwx.api import answers, bp, query, shapes
-from arwx.api.operation import MARKDOWN, operation
+from arwx import briefing, digest, pages, projects, runs, web
+from arwx.api import answers, bp, public, query, shapes
+from arwx.api.operation import MARKDOWN, PUBLIC, TEXT, operation
 
 LONGEST = 1_000_000
+_NEWEST = 50
 
 
 @bp.get("/agent/context")
@@ -29,3 +30,22 @@ def agent_context() -> Response:
         brief = briefing.of_project(g.scope, g.scope.project(name), limit, asked)
         text = shapes.context(brief, most) if is_json else digest.markdown(brief, most)
     return web.conditional(Response(text, mimetype="application/json" if is_json else MARKDOWN))
+
+
+@bp.get("/bootstrap")
+@operation("read", gives=answers.Bootstrap)
+def bootstrap() -> Response:
+    """What a dashboard shows first, in one call: the organization, projects with goal and best, the newest runs with
+    their latest values. No points; at most 50 projects and 50 runs.
+    """
+    cards = projects.page(g.scope, pages.DEFAULT_LIMIT, None)
+    return web.conditional(shapes.answer(shapes.bootstrap(g.scope.org, cards, runs.newest(g.scope, _NEWEST))))
+
+
+@public.get("/llms.txt")
+@operation(PUBLIC, gives=TEXT)
+def llms_txt() -> Response:
+    """What this is and where to read on, for programs that read."""
+    wheels = current_app.extensions["arwx.wheels"]
+    text = render_template("agent/llms.txt", base_url=web.base_url(), wheel=wheels[0] if wheels else None)
+    return web.conditional(Response(text, mimetype=TEXT))

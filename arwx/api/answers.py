@@ -74,7 +74,7 @@ class SdkVersion(TypedDict):
 
 
 class Project(TypedDict):
-    """A project: its goal and counts."""
+    """A project: its goal, how far it has come, and counts."""
 
     name: str
     description: str | None
@@ -84,6 +84,9 @@ class Project(TypedDict):
     created_at: Moment
     runs: int
     live_runs: int
+    experiments: int
+    best: float | None
+    target_reached: bool
     last_seen_at: Moment | None
     url: Url
 
@@ -313,6 +316,22 @@ class Progress(TypedDict):
     best: Step | None
     target_reached: bool
     noise: Noise | None
+
+
+class Organization(TypedDict):
+    """The organization to which the key belongs."""
+
+    name: str
+    slug: str
+
+
+class Bootstrap(TypedDict):
+    """What a dashboard shows first. `GET /v1/projects` goes on with the cursor `next`, null when these are all."""
+
+    organization: Organization
+    projects: list[Project]
+    next: str | None
+    runs: list[Run]
 
 
 class Embed(TypedDict):

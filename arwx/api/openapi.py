@@ -35,7 +35,7 @@ _NOUNS = {
     "blobs": "Bytes by their SHA-256.",
     "files": "Files of projects, runs and experiments.",
     "artifacts": "Versioned outputs, their refs and lineage.",
-    "agent": "What agents read first.",
+    "agent": "What agents and dashboards read first.",
     "keys": "API keys.",
     "service": "Is the service alive; the SDK; this document.",
 }

@@ -16,7 +16,7 @@ from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict, TooMany
 from arwx.experiments import Progress
 from arwx.frontier import Step, Tried, Verdict
-from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Embed, Experiment, File, ResearchSession
+from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Embed, Experiment, File, Organization, ResearchSession
 from arwx.pages import Page
 from arwx.projects import Card
 from arwx.runs import RunView
@@ -82,8 +82,21 @@ def project(card: Card) -> answers.Project:
         "created_at": clock.rfc3339(card.created_at),
         "runs": card.run_count,
         "live_runs": card.live_count,
+        "experiments": card.experiment_count,
+        "best": card.best,
+        "target_reached": card.is_reached,
         "last_seen_at": clock.rfc3339(card.last_seen_at) if card.last_seen_at else None,
         "url": web.base_url() + url_for("ui.project", name=card.name),
+    }
+
+
+def bootstrap(org: Organization, cards: Page[Card], newest: Iterable[RunView]) -> answers.Bootstrap:
+    """What a dashboard shows first."""
+    return {
+        "organization": {"name": org.name, "slug": org.slug},
+        "projects": [project(card) for card in cards.items],
+        "next": cards.next,
+        "runs": [run(view) for view in newest],
     }
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from arwx import clock
 from tests.api.test_experiments import decide, experiment, goal, session
@@ -237,3 +238,51 @@ def test_a_thousand_experiments_take_as_many_queries_as_one(ada: Caller, queries
     found = context(ada)
     assert len(queries) == few
     assert json.dumps(found)
+
+
+def test_one_call_brings_what_a_dashboard_shows_first(ada: Caller, mallory: Caller) -> None:
+    tell(ada)
+    for number in range(3):
+        run = ada.run(id=f"r{number}", project=["char-lm", "vision", "char-lm"][number])
+    ada.ingest(run["id"], [point(4, loss=0.5)])
+    mallory.run(project="hers")
+    answer = ada.get("/v1/bootstrap")
+    found = answer.json
+    assert found["organization"] == {"name": "Ada's lab", "slug": "ada-s-lab"}
+    assert [(one["name"], one["best"], one["target_reached"], one["runs"]) for one in found["projects"]] == [
+        ("vision", None, False, 1),
+        ("char-lm", 2.44, False, 2),
+    ]
+    assert [(one["id"], one["project"]) for one in found["runs"]] == [
+        ("r2", "char-lm"), ("r1", "vision"), ("r0", "char-lm"),
+    ]  # fmt: skip
+    assert found["runs"][0]["latest"]["loss"]["value"] == 0.5
+    assert found["next"] is None
+    assert "points" not in found["runs"][0]
+    again = ada.get("/v1/bootstrap", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+    ada.run(id="r3")
+    assert ada.get("/v1/bootstrap", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 200
+
+
+def test_it_stays_small_however_much_there_is(ada: Caller, queries: list[str]) -> None:
+    for number in range(52):
+        ada.run(project=f"p{number}")
+    queries.clear()
+    found = ada.get("/v1/bootstrap").json
+    many = len(queries)
+    assert (len(found["projects"]), len(found["runs"])) == (50, 50)
+    rest = ada.get(f"/v1/projects?cursor={found['next']}").json["items"]
+    assert [one["name"] for one in rest] == ["p1", "p0"]
+    assert many < 20
+
+
+def test_programs_that_read_are_told_where(app: Flask) -> None:
+    answer = app.test_client().get("/llms.txt")
+    assert (answer.status_code, answer.mimetype) == (200, "text/plain")
+    assert answer.text.startswith("# arwx\n\n> ")
+    for place in ("/docs", "/v1/openapi.json", "/sdk/", "python -m arwandb mcp", "/v1/agent/context"):
+        assert place in answer.text
+    assert "http://localhost/v1/openapi.json" in answer.text
+    again = app.test_client().get("/llms.txt", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
