@@ -34,7 +34,7 @@ bp = Blueprint("ui", __name__)
 PUBLIC = frozenset(
     (
         "ui.login ui.log_in ui.signup ui.sign_up ui.forgot ui.send_reset ui.reset ui.reset_password ui.invitation "
-        "ui.join"
+        "ui.join ui.docs ui.chapter ui.api_reference"
     ).split()
 )
 Answer: TypeAlias = str | tuple[str, int] | BaseResponse
@@ -57,6 +57,7 @@ def init_app(app: Flask) -> None:
         audit,
         charts,
         compare,
+        docs,
         experiments,
         filters,
         find,

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         "sync": _sync, "verify": _verify, "status": _status, "ls": _ls, "login": _login, "context": _context,
         "frontier": _frontier, "mcp": _mcp,
     }  # fmt: skip
-    if arguments and arguments[0] in {"-h", "--help", "help"}:
+    if {"-h", "--help"} & set(arguments) or arguments[:1] == ["help"]:
         print(_USAGE)  # noqa: T201
         return 0
     if not arguments or arguments[0] not in commands or len(arguments) > 2 or arguments[-1].startswith("-"):

@@ -60,6 +60,7 @@ def build(folder: Path) -> World:
     names = furnish(ada)
     own = furnish(mallory, "HERS")
     keys = {"stranger": mallory.key, **{scope: ada_key(ada, scope) for scope in ("read", "write", "admin", "revoked")}}
+    names["docs.slug"] = own["docs.slug"] = "logging"
     names["key_id"] = ada.get("/v1/keys").json["items"][0]["id"]
     own["key_id"] = mallory.get("/v1/keys").json["items"][0]["id"]
     cookies = {}

@@ -21,7 +21,7 @@ PAGES = [
     *("/organizations/new", "/p/char-lm/delete"),
     *("/p/char-lm/experiments/try", "/p/char-lm/artifacts/model", "/p/char-lm/artifacts/model?version=v2&with=v1"),
 ]
-DOORS = ["/login", "/signup", "/forgot"]
+DOORS = ["/login", "/signup", "/forgot", "/docs", "/docs/logging", "/docs/api"]
 
 
 @pytest.fixture(scope="module")
