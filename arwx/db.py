@@ -71,15 +71,26 @@ class Database:
 class Arwx(Flask):
     """The application: a handler runs in one unit of work, which commits before the answer leaves."""
 
+    def preprocess_request(self) -> Any:
+        with _trouble_told():
+            return super().preprocess_request()
+
     def dispatch_request(self) -> Any:
-        try:
+        with _trouble_told():
             answer = super().dispatch_request()
             g.db.commit()
-        except DBAPIError as error:
-            if is_passing(error):
-                raise Unavailable("The database is busy or away for a moment. Send the request again.") from error
-            raise
         return answer
+
+
+@contextmanager
+def _trouble_told() -> Iterator[None]:
+    """Trouble of the database that goes by becomes `Unavailable`, wherever in a request it comes up."""
+    try:
+        yield
+    except DBAPIError as error:
+        if is_passing(error):
+            raise Unavailable("The database is busy or away for a moment. Send the request again.") from error
+        raise
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -59,9 +59,16 @@ class Prepared:
         try:
             return compiled.run(connection.connection.driver_connection, rows)
         except driver.Error as error:
+            is_gone = dialect.is_disconnect(error, cast("Any", connection.connection.driver_connection), None)
+            if is_gone:
+                # As after any statement of SQLAlchemy: the session rolls nothing back on it, the pool forgets it.
+                connection.invalidate(error)
             # The rest of the house knows failures of the driver by the names that SQLAlchemy gives them.
             raise cast(
-                "DBAPIError", DBAPIError.instance(compiled.sql, None, error, driver.Error, dialect=dialect)
+                "DBAPIError",
+                DBAPIError.instance(
+                    compiled.sql, None, error, driver.Error, connection_invalidated=is_gone, dialect=dialect
+                ),
             ) from error
 
 
