@@ -27,6 +27,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "_LONGEST_PAUSE_S", 0.1)
 
 
+# Newer versions of Python insist on a certificate authority that says what its key is for.
+_SIGNS = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 class Authority:
     """A certificate authority of the test, that the SDK is told to trust, and what it has signed."""
 
@@ -51,8 +58,12 @@ class Authority:
             .not_valid_before(now + timedelta(days=days[0]))
             .not_valid_after(now + timedelta(days=days[1]))
             .add_extension(x509.BasicConstraints(ca=name is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
-        if name is not None:
+        if name is None:
+            builder = builder.add_extension(_SIGNS, critical=True)
+        else:
             builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
