@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import __main__, audit, blobstore, config, db, deletion, keys, people, runs, schema
+from arwx import __main__, audit, blobstore, config, db, deletion, keys, people, results, runs, schema
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
 from arwx.errors import ArwxError, NotFound
 
@@ -130,6 +131,42 @@ def gc() -> None:
     click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
     if compacted := runs.compact(database):
         click.echo(f"Compacted: {compacted} runs.")
+
+
+@main.command("import-results")
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--project", required=True, help="Name of the project; it is made when it is not there.")
+@click.option("--org", help="Slug or name of the organization; needed when there are several.")
+def import_results(table: Path, project: str, org: str | None) -> None:
+    """Make experiments of a results.tsv. Safe to repeat: what is there already stays as it is."""
+    try:
+        rows = results.read(table.read_bytes().decode())
+    except (ArwxError, UnicodeDecodeError) as error:
+        _stop(f"{table}: {error.message if isinstance(error, ArwxError) else 'this is no UTF-8 text'}", 1)
+    with _database(_settings()) as session:
+        done = results.store(_operator(session, _org_id(session, org)), project, rows)
+    click.echo(f"{done.new} experiments imported, {done.known} were there already.")
+
+
+@main.command("export-results")
+@click.option("--project", required=True, help="Name of the project.")
+@click.option("--org", help="Slug or name of the organization; needed when there are several.")
+def export_results(project: str, org: str | None) -> None:
+    """Print what was tried and judged as a results.tsv."""
+    with _database(_settings()) as session:
+        operator = _operator(session, _org_id(session, org))
+        for line in results.write(operator, operator.project(project)):
+            click.echo(line, nl=False)
+
+
+def _org_id(session: Session, org: str | None) -> int:
+    """The organization of this name, or without one, the only one that there is."""
+    if org is not None:
+        return people.organization(session, org).id
+    known = people.organization_ids(session)
+    if len(known) != 1:
+        raise NotFound("Say which organization: --org ORG." if known else "There is no organization yet.")
+    return known[0]
 
 
 def _operator(session: Session, org_id: int) -> Scope:

@@ -40,7 +40,7 @@ ROOMS = [
         "schema",
         "snapshots",
     },
-    {"briefing", "metrics"},
+    {"briefing", "metrics", "results"},
     {"digest"},
     {"web", "downloads"},
     {"api", "ui", "cli"},

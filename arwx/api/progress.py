@@ -2,9 +2,9 @@
 
 from flask import Response, g
 
-from arwx import experiments, web
+from arwx import experiments, results, web
 from arwx.api import answers, bp, query, shapes
-from arwx.api.operation import operation
+from arwx.api.operation import TSV, operation
 from arwx.experiments import Progress
 
 
@@ -50,3 +50,12 @@ def _of_project(name: str) -> Progress:
 def _of_session(session_id: str) -> Progress:
     session = g.scope.session(session_id)
     return experiments.progress(g.scope, g.scope.project_of(session), session)
+
+
+@bp.get("/projects/<name>/results.tsv")
+@operation("read", gives=TSV)
+def project_results(name: str) -> Response:
+    """What was tried and judged as the results.tsv of karpathy/autoresearch: commit, val_bpb, memory_gb, status,
+    description.
+    """
+    return web.conditional(Response("".join(results.write(g.scope, g.scope.project(name))), mimetype=TSV))
