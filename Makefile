@@ -51,13 +51,13 @@ check: .venv/.ready-dev
 	@$(BIN)/python bin/audit.py
 	@$(MAKE) --no-print-directory test
 
-# All subjects, or some (ONLY=ingest,sdk); PEERS=1 installs other trackers and measures them too; SCALE=0.1 is a quick look.
 # What is inside, for whoever must know: a CycloneDX list of the pinned packages.
 sbom: .venv/.ready-dev
 	@mkdir -p dist
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o dist/arwx.cdx.json
 	@echo "dist/arwx.cdx.json"
 
+# All subjects, or some (ONLY=ingest,sdk); PEERS=1 installs other trackers and measures them too; SCALE=0.1 is a quick look.
 bench: .venv/.ready-dev $(WHEEL)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers) $(if $(SCALE),--scale $(SCALE))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, request, url_for
 from sqlalchemy.exc import SQLAlchemyError
 
 from arwx import audit, clock, db
@@ -116,6 +116,14 @@ def base_url() -> str:
     """The address under which the caller reaches this server, without a slash at the end."""
     settings: Settings = current_app.extensions["arwx"]
     return settings.base_url or request.host_url.rstrip("/")
+
+
+def embedded(project: str, kind: str, token: str) -> tuple[str, str]:
+    """The address of an embed, and the Markdown that shows it and leads from it to the project."""
+    url = base_url() + url_for("service.get_embed", token=token, kind=kind)
+    page = base_url() + url_for("ui.experiments", name=project)
+    words = re.sub(r"([\\\[\]<>*_`])", r"\\\1", f"{project}: {kind}")
+    return url, f"[![{words}]({url})]({page})"
 
 
 def conditional(response: Response) -> Response:

@@ -1,6 +1,5 @@
 """What the answers of /v1 look like."""
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -265,10 +264,8 @@ def embed(row: Embed) -> answers.Embed:
 
 def fresh_embed(row: Embed, project: str, token: str) -> answers.FreshEmbed:
     """An embed with its address. The Markdown leads from the picture to the project."""
-    url = web.base_url() + url_for("service.get_embed", token=token, kind=row.kind)
-    page = web.base_url() + url_for("ui.experiments", name=project)
-    words = re.sub(r"([\\\[\]<>*_`])", r"\\\1", f"{project}: {row.kind}")
-    return {**embed(row), "url": url, "markdown": f"[![{words}]({url})]({page})"}
+    url, markdown = web.embedded(project, row.kind, token)
+    return {**embed(row), "url": url, "markdown": markdown}
 
 
 def file(row: File, project: str) -> answers.File:

@@ -67,6 +67,7 @@ def init_app(app: Flask) -> None:
         run,
         runs,
         settings,
+        share,
     )
 
     # Forms are checked in `_admit`, for pages alone: the API takes no cookies, so nobody can forge a call to it.

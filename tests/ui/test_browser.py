@@ -19,7 +19,12 @@ PAGES = [
     *("/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"),
     *("/settings/members", "/settings/organization", "/settings/account", "/settings/audit"),
     *("/organizations/new", "/p/char-lm/delete"),
-    *("/p/char-lm/experiments/try", "/p/char-lm/artifacts/model", "/p/char-lm/artifacts/model?version=v2&with=v1"),
+    *(
+        "/p/char-lm/experiments/try",
+        "/p/char-lm/experiments/share",
+        "/p/char-lm/artifacts/model",
+        "/p/char-lm/artifacts/model?version=v2&with=v1",
+    ),
 ]
 DOORS = ["/login", "/signup", "/forgot", "/docs", "/docs/logging", "/docs/api"]
 

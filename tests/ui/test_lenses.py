@@ -210,3 +210,21 @@ def test_nothing_yet_shows_how_to_begin(ada: Caller, ada_at_home: Visitor) -> No
     ada.post("/v1/projects", json={"name": "empty"})
     assert "ar.experiment(" in text(ada_at_home.get("/p/empty/experiments").text)
     assert "ar.artifact(" in text(ada_at_home.get("/p/empty/artifacts").text)
+
+
+def test_the_picture_is_shared_by_an_address_that_can_be_revoked(
+    ada: Caller, ada_at_home: Visitor, stranger: Visitor
+) -> None:
+    tried(ada, goal(ada), "keep", 2.5)
+    page = "/p/char-lm/experiments/share"
+    assert page in ada_at_home.get("/p/char-lm/experiments").text
+    assert ada_at_home.send(page, page, kind="everything").status_code == 422
+    made = ada_at_home.send(page, page, kind="progress").text
+    address = re.findall(r'src="http://localhost(/embed/[^"]+)"', made)[0]
+    assert f"[![char-lm: progress](http://localhost{address})]" in text(made)
+    assert stranger.get(address).mimetype == "image/svg+xml"
+    again = ada_at_home.get(page).text
+    assert address not in again
+    revoke = re.findall(r'action="(/p/char-lm/experiments/share/[^"]+/revoke)"', again)[0]
+    assert ada_at_home.send(page, revoke).status_code == 302
+    assert stranger.get(address).status_code == 404
