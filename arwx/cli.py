@@ -10,7 +10,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import __main__, audit, blobstore, config, db, deletion, keys, people, results, runs, schema
+from arwx import __main__, audit, blobstore, config, db, deletion, fsck, keys, people, results, runs, schema
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
 from arwx.errors import ArwxError, NotFound
 
@@ -131,6 +131,22 @@ def gc() -> None:
     click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
     if compacted := runs.compact(database):
         click.echo(f"Compacted: {compacted} runs.")
+
+
+@main.command("fsck")
+def check() -> None:
+    """Read everything that is stored and compare: blobs, what refers to them, points. One line for each finding."""
+    settings = _settings()
+    with _database(settings):
+        pass  # it is there, and has the right schema
+    database = db.Database(settings.database_url)
+    count = 0
+    for line in fsck.findings(database, blobstore.open_store(settings.blobs_at, database)):
+        click.echo(line)
+        count += 1
+    if count:
+        sys.exit(1)
+    click.echo("Everything is as it was stored.")
 
 
 @main.command("import-results")

@@ -40,7 +40,7 @@ ROOMS = [
         "schema",
         "snapshots",
     },
-    {"briefing", "metrics", "results"},
+    {"briefing", "fsck", "metrics", "results"},
     {"digest"},
     {"web", "downloads"},
     {"api", "ui", "cli"},
