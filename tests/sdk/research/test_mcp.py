@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -49,7 +50,9 @@ def with_agent(repo: Repository, story: Callable[[Call, ClientSession], Any], **
 
             await story(call, session)
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    # In a thread of its own: the browser tests keep a loop running in this one.
+    with ThreadPoolExecutor(1) as apart:
+        apart.submit(asyncio.run, asyncio.wait_for(run(), 60)).result()
 
 
 def test_an_agent_does_the_whole_loop(real: Real, repo: Repository) -> None:
