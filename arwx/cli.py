@@ -10,7 +10,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import __main__, audit, blobstore, config, db, deletion, fsck, keys, people, results, runs, schema
+from arwx import __main__, audit, backup, blobstore, config, db, deletion, fsck, keys, people, results, runs, schema
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
 from arwx.errors import ArwxError, NotFound
 
@@ -147,6 +147,26 @@ def check() -> None:
     if count:
         sys.exit(1)
     click.echo("Everything is as it was stored.")
+
+
+@main.command("backup")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def back_up(folder: Path) -> None:
+    """Copy the database and all blobs into a folder, while serving. Again into the same folder copies what is new."""
+    settings = _settings()
+    with _database(settings):
+        pass  # it is there, and has the right schema
+    database = db.Database(settings.database_url)
+    try:
+        kept = backup.make(database, blobstore.open_store(settings.blobs_at, database), settings, folder)
+    except config.CannotStart as error:
+        _stop(str(error), 2)
+    for line in kept.problems:
+        click.echo(line)
+    if kept.problems:
+        _stop(f"{folder} has the database, but the server itself has lost blobs. Run: arwx fsck", 1)
+    apart = "" if settings.blobs_at == "db:" else f" and {kept.blobs} blobs, {kept.copied} of them new"
+    click.echo(f"{folder} has the database{apart}.")
 
 
 @main.command("import-results")

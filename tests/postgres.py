@@ -85,6 +85,11 @@ class Postgres:
     def url(self, database: str, *, driver: bool = True) -> str:
         return f"postgresql{'+psycopg' if driver else ''}://postgres@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def programs(self) -> Path:
+        """The folder with `pg_dump` and the rest, of the server's own version."""
+        return self._bin
+
     def create(self, database: str) -> str:
         """A new, empty database. Answers its URL."""
         with psycopg.connect(self.url("postgres", driver=False), autocommit=True) as connection:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from arwx.aside import aside
-from arwx.blobstore._files import Files
+from arwx.blobstore._files import Files, folder
 from arwx.blobstore._rows import Rows
 from arwx.blobstore._store import BLOCK, Lost, Store
 from arwx.db import Database
 from arwx.errors import Damaged, Invalid, invalid
 
-__all__ = ["BLOCK", "Content", "Store", "open_store", "read", "receive"]
+__all__ = ["BLOCK", "Content", "Store", "folder", "open_store", "read", "receive"]
 
 _TAG = 16  # bytes of the hash that is kept of each block
 _log = logging.getLogger("arwx.error")

@@ -24,7 +24,7 @@ class Files:
     reach = 4 * BLOCK
 
     def __init__(self, url: str) -> None:
-        self._root = Path(unquote(urlsplit(url).path))
+        self._root = folder(url)
 
     def begin(self, org_id: int, declared: str | None) -> "FileUpload":
         try:
@@ -110,6 +110,11 @@ class FileUpload:
         self._path.replace(folder / sha)
         for holder in (folder, self._folder, self._folder.parent):
             _sync(holder)
+
+
+def folder(url: str) -> Path:
+    """The folder that a `file:///…` address names."""
+    return Path(unquote(urlsplit(url).path))
 
 
 def _read(path: Path, start: int, stop: int) -> bytes:
