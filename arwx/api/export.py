@@ -16,7 +16,7 @@ KINDS = ("application/x-ndjson", "text/csv")
 def stream(
     database: Database, key: points.RunKey, kind: str, keys: list[str] | None, low: int | None, high: int | None
 ) -> Response:
-    """All of the history that is wanted, from step `low` to `high`, read from one snapshot as long as it takes."""
+    """All of the history that is wanted, from step `low` to `high`, in parts that are read as they are sent."""
     parts = points.export(database, key, keys=keys, min_step=low, max_step=high)
     lines = _ndjson(parts) if kind == "application/x-ndjson" else _csv(parts, points.columns(database, key, keys))
     return Response(lines, mimetype=kind)
@@ -28,26 +28,34 @@ def _ndjson(parts: Iterator[list[points.HistoryEntry]]) -> Iterator[bytes]:
         yield encoder.encode_lines(part)
 
 
-def _csv(parts: Iterator[list[points.HistoryEntry]], columns: list[str]) -> Iterator[str]:
-    out = io.StringIO()
-    writer = csv.writer(out)
-    # A cell that a spreadsheet would take for a formula gets a quote in front; numbers never look like one.
-    writer.writerow(["step", "ts", "writer_id", *(_harmless(column) for column in columns)])
+def _csv(parts: Iterator[list[points.HistoryEntry]], columns: list[str]) -> Iterator[bytes]:
+    yield _row(["step", "ts", "writer_id", *columns])
+    encoder = msgspec.json.Encoder()
+    nothing = msgspec.Raw(b"")
+    writers: dict[str, msgspec.Raw] = {}
     for part in parts:
         for entry in part:
-            metrics = entry.metrics
-            writer.writerow(
-                [
-                    entry.step,
-                    repr(entry.ts),
-                    _harmless(entry.writer_id),
-                    *(repr(metrics[c]) if c in metrics else "" for c in columns),
-                ]
-            )
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
-    yield out.getvalue()
+            if entry.writer_id not in writers:
+                writers[entry.writer_id] = msgspec.Raw(_row([entry.writer_id]).rstrip())
+        metrics = [entry.metrics for entry in part]
+        rows = zip(
+            [entry.step for entry in part],
+            [entry.ts for entry in part],
+            [writers[entry.writer_id] for entry in part],
+            *([of_entry.get(column, nothing) for of_entry in metrics] for column in columns),
+            strict=True,
+        )
+        # A row of numbers is an array of JSON but for the brackets, and JSON is written several times as fast as CSV.
+        # No writer's name has a line break in it, so that brackets around one are those between two rows.
+        lines = encoder.encode_lines(list(rows))
+        yield lines[1:-2].replace(b"]\n[", b"\r\n") + b"\r\n"
+
+
+def _row(cells: list[str]) -> bytes:
+    """A line of text cells. One that a spreadsheet would take for a formula gets a quote in front; numbers need none."""
+    out = io.StringIO()
+    csv.writer(out).writerow([_harmless(cell) for cell in cells])
+    return out.getvalue().encode()
 
 
 def _harmless(cell: str) -> str:
