@@ -17,6 +17,9 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 _MANY = 10  # above so many runs, one band around all of them says more than one for each
 _BAND_POINTS = 160
+# Corners of all lines together, for a pixel of width: more than so many cannot be told apart, and must be sent.
+_CORNERS_A_PIXEL = 20
+_FEWEST_CORNERS = 96
 _LABEL_GAP_PX = 14
 _LABELS_AT_MOST = 8
 _DOTS_AT_MOST = 24
@@ -194,7 +197,8 @@ def draw(
     A value that is not finite is a gap in its line; on a logarithmic axis so are values ≤ 0, and `left_out`
     says how many; `outside` counts those beyond the ends of y. A point without neighbours is a dot. `holes` are
     places (run, x, words) that are marked at the foot. Paths are whole numbers, relative, in a box that is
-    stretched over the plotting area, so that one path serves every width.
+    stretched over the plotting area, so that one path serves every width. Where many lines share it, each keeps the
+    lowest and the highest of its points in every stretch of x, its first and its last: no spike is lost.
     """
     x_unit, y_unit = (1, 4) if len(chart.series) > _MANY else (2, 10)
     x_unit, y_unit = min(x_unit, _REACH // size.width), min(y_unit, _REACH // size.height)
@@ -223,15 +227,17 @@ def draw(
     x = _Scale(x_low, x_high, size.width * x_unit, is_log=axes.is_log_x)
     y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=axes.is_log)
     is_sparse = all(np.count_nonzero(keep) <= _DOTS_AT_MOST for _, keep in drawn)
+    is_many = len(drawn) > _MANY
+    room = max(_FEWEST_CORNERS, size.width * _CORNERS_A_PIXEL // len(drawn))
     lines = tuple(
-        _line(s, keep, x, y, y_unit, has_band=len(drawn) <= _MANY, has_dots=is_sparse and len(drawn) <= _MANY)
+        _line(s, keep, x, y, y_unit, room, has_band=not is_many, has_dots=is_sparse and not is_many)
         for s, keep in drawn
     )
     y_ticks = ticks.log(y_low, y_high) if axes.is_log else ticks.linear(y_low, y_high)
     return Drawing(
         size=size,
         box=_box(size, x_unit, y_unit),
-        band=_around(drawn, x, y, y_unit) if len(drawn) > _MANY else "",
+        band=_around(drawn, x, y, y_unit) if is_many else "",
         lines=lines,
         ends=_ends(drawn, x, y, size),
         x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x)),
@@ -304,27 +310,49 @@ def _roomy(low: float, high: float, *, is_log: bool) -> tuple[float, float]:
     return max(low - air, -8e307), min(high + air, 8e307)
 
 
-def _line(series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, *, has_band: bool, has_dots: bool) -> Line:
+def _line(
+    series: Series, keep: Bools, x: _Scale, y: _Scale, y_unit: int, room: int, *, has_band: bool, has_dots: bool
+) -> Line:
     kept = np.flatnonzero(keep)
     xs, ys = x(series.xs[kept]), y(series.values[kept])
-    columns, rows = np.rint(xs).astype(np.int64), np.rint(ys).astype(np.int64)
     # A line breaks where a point between its neighbours is left out.
-    breaks = (np.flatnonzero(np.diff(kept) > 1) + 1).tolist()
-    path: list[str] = []
-    dots: list[Dot] = []
-    for start, end in pairwise([0, *breaks, len(kept)]):
-        if end - start > 1:
-            path.append(_path(columns[start:end], rows[start:end]))
-        if end - start == 1 or has_dots:
-            dots += [_dot(xs[i] / x.length, ys[i] / y_unit) for i in range(start, end)]
-    band = ""
+    pieces = np.cumsum(np.diff(kept, prepend=kept[0]) > 1, dtype=np.int64)
+    dots = tuple(
+        _dot(xs[i] / x.length, ys[i] / y_unit)
+        for start, end in _runs(pieces)
+        if end - start == 1 or has_dots
+        for i in range(start, end)
+    )
+    band = raw = ""
     if has_band:
         lows, highs = _reach(series, keep, is_log=y.is_log)
-        band = _band(columns, y(lows), y(highs), y_unit)
-    raw = ""
-    if series.raw is not None and has_band and len(kept) > 1:
-        raw = _path(columns, np.rint(y(series.raw[kept])).astype(np.int64))
-    return Line(series.run_id, "".join(path), band, tuple(dots), raw)
+        band = _band(np.rint(xs).astype(np.int64), y(lows), y(highs), y_unit)
+    if has_band and series.raw is not None:
+        raw = _paths(xs, y(series.raw[kept]), pieces, room, x.length)
+    return Line(series.run_id, _paths(xs, ys, pieces, room, x.length), band, dots, raw)
+
+
+def _runs(pieces: Whole) -> list[tuple[int, int]]:
+    """Where each piece of a line begins and ends."""
+    breaks = (np.flatnonzero(np.diff(pieces)) + 1).tolist()
+    return list(pairwise([0, *breaks, len(pieces)]))
+
+
+def _paths(xs: Floats, ys: Floats, pieces: Whole, room: int, length: int) -> str:
+    """A polyline for each piece that has two points or more, in about `room` corners."""
+    if len(xs) > room:
+        some = _telling(pieces * room + (xs * (room / 2 / (length + 1))).astype(np.int64), ys)
+        xs, ys, pieces = xs[some], ys[some], pieces[some]
+    columns, rows = np.rint(xs).astype(np.int64), np.rint(ys).astype(np.int64)
+    return "".join(_path(columns[start:end], rows[start:end]) for start, end in _runs(pieces) if end - start > 1)
+
+
+def _telling(stretches: Whole, ys: Floats) -> Whole:
+    """Which points tell what a line does: the lowest and the highest of each stretch, the first and the last of all."""
+    order = np.lexsort((ys, stretches))
+    starts = np.flatnonzero(np.diff(stretches, prepend=-1))
+    ends = np.append(starts[1:], len(ys)) - 1
+    return np.unique(np.concatenate(([0], order[starts], order[ends], [len(ys) - 1])))
 
 
 def _dot(x_share: float, y_px: float) -> Dot:

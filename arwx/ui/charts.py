@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from flask import Response, g, make_response, render_template, request, url_for
 
-from arwx import charts, db, points, runs, web
+from arwx import audit, charts, db, points, runs, web
 from arwx.charts import SYSTEM, Chart, Curve, Reading
 from arwx.errors import NotFound
 from arwx.models import Project
@@ -150,7 +150,10 @@ def values(name: str) -> Response:
 @bp.get("/p/<name>/chart.csv")
 def chart_csv(name: str) -> Response:
     """Every stored point of one metric of the runs of a chart, one a line."""
-    _, shown, key = _asked(name)
+    project, shown, key = _asked(name)
+    audit.record_apart(
+        db.current(), g.scope, "export", f"{key} of {project.name}", runs=len(shown.runs), format="text/csv"
+    )
     answer = Response(_lines(db.current(), g.scope.org_id, shown.runs, key), mimetype="text/csv")
     answer.headers["Content-Disposition"] = f'attachment; filename="{_filename(key)}.csv"'
     return answer

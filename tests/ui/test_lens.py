@@ -239,6 +239,10 @@ def test_all_points_come_as_csv(ada_at_home: Visitor, lab: Caller, mallory_at_ho
     assert {line["run"] for line in lines} == {"run a", "'=cmd()", "run c"}
     assert [float(line["value"]) for line in lines if line["run_id"] == "a"] == [2.0 - s / 20 for s in range(20)]
     assert mallory_at_home.get("/p/char-lm/chart.csv?key=val/bpb").status_code == 404
+    told = ada_at_home.get("/settings/audit?kind=export").text
+    assert told.count("exported <b>val/bpb of char-lm</b>") == 1, (
+        "taking points out is something that owners can look up"
+    )
 
 
 def test_the_picture_stands_alone(ada_at_home: Visitor, lab: Caller) -> None:
