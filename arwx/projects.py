@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from arwx import clock, db, experiments, ids, pages, points
 from arwx.access import Scope
 from arwx.errors import invalid
 from arwx.frontier import is_reached
-from arwx.models import Project, Run
+from arwx.models import Decision, Experiment, Project, Run
 from arwx.runs import CRASHED_AFTER
 
 _LONGEST_DESCRIPTION = 65_536
@@ -102,6 +102,39 @@ def run_count(scope: Scope, project: Project, *, is_archived: bool = False) -> i
     is_meant = Run.archived_at.is_not(None) if is_archived else Run.archived_at.is_(None)
     counted = scope.runs().where(Run.project_id == project.id, is_meant).with_only_columns(func.count())
     return scope.db.execute(counted).scalar_one()
+
+
+@dataclass(frozen=True)
+class News:
+    """How many runs, experiments and verdicts came to a project since some moment."""
+
+    runs: int
+    experiments: int
+    verdicts: int
+
+
+def news(scope: Scope, project: Project, since: datetime) -> News:
+    """What came since then, counted in one query."""
+    counted = [
+        query.where(kind.project_id == project.id, kind.created_at > since)
+        .with_only_columns(func.count())
+        .scalar_subquery()
+        for query, kind in _growing(scope)
+    ]
+    return News(*scope.db.execute(select(*counted)).one())
+
+
+def moved_at(scope: Scope, project: Project) -> datetime | None:
+    """When the last experiment or verdict came."""
+    newest = [
+        query.where(kind.project_id == project.id).with_only_columns(func.max(kind.created_at)).scalar_subquery()
+        for query, kind in _growing(scope)[1:]
+    ]
+    return max((moment for moment in scope.db.execute(select(*newest)).one() if moment), default=None)
+
+
+def _growing(scope: Scope) -> list[tuple[Select[Any], Any]]:
+    return [(scope.runs(), Run), (scope.experiments(), Experiment), (scope.decisions(), Decision)]
 
 
 def find(scope: Scope, words: str, limit: int = 20) -> list[Project]:

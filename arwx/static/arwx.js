@@ -32,6 +32,47 @@
     });
   }
 
+  // The width of the run table, which each browser remembers ----------------------------------------------------------
+
+  function setWidth(width) {
+    const root = document.documentElement.style;
+    const kept = width && Math.round(Math.min(Math.max(width, 288), innerWidth * 0.7));
+    if (kept) root.setProperty("--table", `${kept}px`); else root.removeProperty("--table");
+    try { if (kept) localStorage.setItem("table-width", kept); else localStorage.removeItem("table-width"); } catch { /* as above */ }
+    nameWidth();
+  }
+
+  function nameWidth() {
+    const split = $("[data-split]");
+    if (!split) return;
+    const most = Math.round(innerWidth * 0.7);
+    const is = Math.round(split.previousElementSibling.offsetWidth);
+    for (const [name, value] of [["min", 288], ["max", most], ["now", is]]) split.setAttribute(`aria-value${name}`, value);
+  }
+
+  document.addEventListener("pointerdown", (event) => {
+    const split = event.target instanceof Element && event.target.closest("[data-split]");
+    if (!split || event.button) return;
+    event.preventDefault();
+    const from = split.previousElementSibling.offsetWidth - event.clientX;
+    split.setPointerCapture(event.pointerId);
+    split.classList.add("is-held");
+    const move = (moved) => setWidth(from + moved.clientX);
+    split.addEventListener("pointermove", move);
+    split.addEventListener("lostpointercapture", () => {
+      split.removeEventListener("pointermove", move);
+      split.classList.remove("is-held");
+    }, { once: true });
+  });
+  document.addEventListener("dblclick", (event) => { if (event.target instanceof Element && event.target.closest("[data-split]")) setWidth(0); });
+  document.addEventListener("keydown", (event) => {
+    if (!(event.target instanceof Element) || !event.target.matches("[data-split]")) return;
+    const step = { ArrowLeft: -32, ArrowRight: 32, Home: -9999, End: 9999 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    setWidth(event.target.previousElementSibling.offsetWidth + step);
+  });
+
   // Copying ----------------------------------------------------------------------------------------------------------
 
   async function copy(button) {
@@ -241,6 +282,75 @@
   });
   document.addEventListener("visibilitychange", freshen);
 
+  // A page on which nothing lives asks for nothing, until somebody comes back to it: then once, whether there is news.
+  const QUIET_MS = 20000;
+  let heardAt = performance.now(); // when the page was made, or asked for news
+  let touchedAt = performance.now();
+
+  async function askForNews() {
+    const page = $("#live[data-news]");
+    if (!page || document.hidden || performance.now() - heardAt < QUIET_MS) return;
+    heardAt = performance.now();
+    const answer = await fetch(page.dataset.news).catch(() => null);
+    const words = answer?.ok ? (await answer.text()).trim() : "";
+    $("#news")?.remove();
+    if (!words || !page.isConnected) return;
+    const told = document.createElement("button");
+    told.id = "news";
+    told.type = "button";
+    told.className = "news chip";
+    told.textContent = `${words} · show`;
+    told.addEventListener("click", () => { told.remove(); go(location.href, { replaces: true }); });
+    const place = document.createElement("div");
+    place.setAttribute("role", "status");
+    place.append(told);
+    $("#main").append(place);
+  }
+
+  document.addEventListener("visibilitychange", askForNews);
+  addEventListener("focus", askForNews);
+  document.addEventListener("pointermove", () => {
+    if (performance.now() - touchedAt > QUIET_MS) askForNews();
+    touchedAt = performance.now();
+  }, { passive: true });
+  document.addEventListener("htmx:afterSwap", (event) => { if (event.detail.target.id === "live") heardAt = performance.now(); });
+
+  // The progress picture and the table below it show each other what is pointed at ------------------------------------
+
+  const label = document.createElement("div");
+  label.className = "point-tip";
+  label.hidden = true;
+  document.body.append(label);
+  let pointed = null; // the experiment under the pointer, or with the focus
+
+  function pointAt(event) {
+    const one = event.target instanceof Element && event.target.closest("[data-experiment], [data-try]");
+    const id = one ? one.dataset.experiment || one.dataset.try : null;
+    if (id === pointed) return;
+    pointed = id;
+    $$(".is-pointed").forEach((old) => old.classList.remove("is-pointed"));
+    label.hidden = true;
+    if (!one) return;
+    const dot = $(`[data-experiment="${CSS.escape(id)}"]`);
+    [dot, $(`[data-try="${CSS.escape(id)}"]`)].forEach((other) => other?.classList.add("is-pointed"));
+    const title = dot && $("title", dot);
+    if (title) { // our own words come at once; the browser's would come late, and beside them
+      dot.setAttribute("aria-label", title.textContent);
+      title.remove();
+    }
+    if (one !== dot || !dot) return;
+    label.textContent = dot.getAttribute("aria-label");
+    label.hidden = false;
+    const [box, own] = [dot.getBoundingClientRect(), label.getBoundingClientRect()];
+    const left = Math.min(Math.max(8, box.left + box.width / 2 - own.width / 2), innerWidth - own.width - 8);
+    const above = box.top - own.height - 6;
+    label.style.left = `${left + scrollX}px`;
+    label.style.top = `${(above > 48 ? above : box.bottom + 6) + scrollY}px`;
+  }
+
+  document.addEventListener("pointerover", pointAt);
+  document.addEventListener("focusin", pointAt);
+
   // Keys -------------------------------------------------------------------------------------------------------------
 
   // An element with data-key="g r" is followed, pressed or focused when g and then r are typed.
@@ -294,11 +404,12 @@
     if (words && !confirm(words)) event.preventDefault();
   });
 
-  document.addEventListener("htmx:afterSwap", freshen);
+  document.addEventListener("htmx:afterSwap", () => { freshen(); nameWidth(); });
 
   const said = $("#live")?.dataset.address;
   if (said && said !== location.pathname + location.search) history.replaceState(history.state, "", said + location.hash);
   window.arwx = { go, redraw };
   nameTheme();
+  nameWidth();
   setInterval(freshen, 5000);
 })();

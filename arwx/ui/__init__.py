@@ -62,6 +62,7 @@ def init_app(app: Flask) -> None:
         filters,
         find,
         members,
+        news,
         organizations,
         projects,
         run,

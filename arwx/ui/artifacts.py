@@ -6,10 +6,10 @@ from typing import Any
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 
 from arwx import actors, artifacts, blobs, downloads, trees
-from arwx.errors import ArwxError, NotFound
+from arwx.errors import ArwxError
 from arwx.models import Artifact, Project
 from arwx.svg import lineage as graph
-from arwx.ui import Answer, bp, frame, needs, on_fault
+from arwx.ui import Answer, bp, frame, needs, on_fault, reading
 
 WINNER = "winner"
 _SHELVES, _EACH = 20, 5
@@ -57,6 +57,7 @@ def _artifact(project: Project, row: Artifact, error: ArwxError | None = None) -
         folder=folder,
         listing=trees.listing(files, folder),
         file_count=len(files),
+        opened=reading.opened(files),
         compared=_compared(row, view),
         titles=artifacts.titles(g.scope, [*shown, view]),
         moves=moves,
@@ -140,8 +141,5 @@ def promote(name: str, artifact_name: str) -> Answer:
 def artifact_file(name: str, artifact_name: str, version: str, path: str) -> Response:
     """One file of a version, to be saved."""
     row = g.scope.artifact(artifact_name, g.scope.project(name).name)
-    entries = artifacts.tree(artifacts.resolve(g.scope, row, version))
-    entry = next((entry for entry in entries if entry.path == path), None)
-    if entry is None:
-        raise NotFound("No such file.")
+    entry = reading.find(artifacts.tree(artifacts.resolve(g.scope, row, version)), path)
     return downloads.attachment(g.scope.blob(entry.sha), path.rpartition("/")[2])

@@ -241,6 +241,12 @@ def sections(shown: Shown, objective: str | None) -> tuple[list[Section], str]:
     return found, ""
 
 
+def first_slots(shown: Shown, objective: str | None, most: int) -> list[Slot]:
+    """The charts that say most, for a page that is not about charts: the objective first, drawn when they come in sight."""
+    keys = charts.keys(shown.runs, objective, with_system=False)
+    return [_slot(shown, key, is_drawn=key == objective and not is_fragment()) for key in keys[:most]]
+
+
 _TITLES = {"": "", "pinned": "Pinned", "system": "System"}
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ class Column:
     is_numeric: bool = True
     best: float | None = None
     is_greatest_first: bool = True
+    place: int | None = None  # among the pinned ones
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,24 @@ class Choice:
 
 
 def of(listed: Sequence[RunView], project: Project, view: View) -> list[Column]:
-    """The chosen columns; else the objective with a few metrics, config entries that differ, and the times."""
+    """The pinned columns, then the chosen ones; else the objective with a few metrics, config that differs, and times."""
+    pinned = [name for name in view.pinned_columns if _is_known(name)]
+    others = [name for name in _unpinned(listed, project, view) if name not in pinned]
+    places: list[int | None] = [*range(len(pinned)), *[None] * len(others)]
+    shown = zip([*pinned, *others], places, strict=True)
+    return [replace(_column(name, listed, project), place=place) for name, place in shown]
+
+
+def _unpinned(listed: Sequence[RunView], project: Project, view: View) -> list[str]:
     if view.shown_columns:
-        known = [name for name in view.shown_columns if _is_known(name)]
-        return [_column(name, listed, project) for name in known]
+        return [name for name in view.shown_columns if _is_known(name)]
     objective = project.objective_metric
     metrics = charts.keys(listed, objective, with_system=False)
     # Metrics without a prefix are what people look at first.
     metrics = sorted(metrics, key=lambda key: (key != objective, "/" in key))[:_METRICS]
     names = [f"latest.{key}" for key in metrics]
     names += [f"config.{key}" for key in differing(listed)[:_CONFIGS]]
-    return [_column(name, listed, project) for name in [*names, "started", "ran"]]
+    return [*names, "started", "ran"]
 
 
 def cells(columns: Sequence[Column], run: RunView) -> list[Cell]:

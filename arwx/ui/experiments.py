@@ -2,25 +2,40 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-from flask import Response, g, redirect, render_template, request, url_for
+from flask import Response, g, make_response, redirect, render_template, request, url_for
+from werkzeug.datastructures import MultiDict
 
-from arwx import actors, downloads, experiments, snapshots, trees, web
+from arwx import actors, clock, downloads, experiments, projects, runs, snapshots, trees, web
 from arwx.errors import ArwxError, NotFound, invalid
-from arwx.frontier import KEEP, Step
+from arwx.frontier import CRASH, KEEP, Step
 from arwx.models import Experiment, Project
 from arwx.svg import progress as drawing
-from arwx.ui import Answer, bp, frame, needs, on_fault
+from arwx.ui import Answer, bp, frame, is_fragment, needs, on_fault, reading, view
+from arwx.ui import charts as figures
 from arwx.ui.columns import flat
 
 STATES = ("keep", "drop", "crash", "undecided")
 _ROWS = 100
+_CURVES = 4
+
+
+# How long after its last move a story is expected to go on: by itself, and while an experiment waits for its verdict.
+_MOVING, _WAITING = timedelta(minutes=15), timedelta(hours=24)
 
 
 @bp.get("/p/<name>/experiments", endpoint="experiments")
-def lens(name: str) -> str:
-    """The running best as a picture, and the experiments below it, newest first."""
+def lens(name: str) -> Response:
+    """The running best as a picture, and the experiments below it, newest first; asked for again while it grows."""
     project = g.scope.project(name)
+    answer = make_response(_lens(project))
+    answer.vary.add("HX-Request")
+    return web.conditional(answer) if is_fragment() else answer
+
+
+def _lens(project: Project) -> str:
     session_id, state = request.args.get("session"), request.args.get("status", "")
     session = g.scope.session(session_id) if session_id else None
     progress = experiments.progress(g.scope, project, session)
@@ -34,7 +49,7 @@ def lens(name: str) -> str:
     shown = wanted[:_ROWS]
     verdicts = [step.tried.verdict for step in shown if step.tried.verdict]
     return render_template(
-        "experiments/page.html",
+        "experiments/_lens.html" if is_fragment() else "experiments/page.html",
         head=frame.head(project),
         progress=progress,
         picture=drawing.draw(progress, experiments.tags(g.scope, project)),
@@ -46,7 +61,15 @@ def lens(name: str) -> str:
         session=session,
         sessions=experiments.sessions(g.scope, project, 50, None).items,
         names=actors.names(g.scope, [verdict.decided_by for verdict in verdicts]),
+        is_live=_is_moving(project, progress),
     )
+
+
+def _is_moving(project: Project, progress: experiments.Progress) -> bool:
+    """Whether the story is likely to go on soon."""
+    moved_at = projects.moved_at(g.scope, project)
+    is_waiting = progress.steps and progress.steps[-1].tried.verdict is None
+    return moved_at is not None and clock.now() - moved_at < (_WAITING if is_waiting else _MOVING)
 
 
 def _links(project: Project, steps: Iterable[Step]) -> dict[str, str]:
@@ -88,9 +111,27 @@ def _experiment(name: str, experiment_id: str, error: ArwxError | None = None) -
         folder=folder,
         listing=trees.listing(files, folder),
         file_count=len(files),
+        opened=reading.opened(files),
+        **_curves(project, row, kept),
         names=actors.names(g.scope, [row.created_by, *(one.created_by for one in decisions)]),
         error=error,
     )
+
+
+def _curves(project: Project, row: Experiment, kept: Step | None) -> dict[str, Any]:
+    """The charts of the run of this experiment, the objective first, with those of the last kept one beside them."""
+    wanted = [row.run_id, g.scope.experiment(kept.tried.experiment_id).run_id if kept else None]
+    found = runs.known(g.scope, project, [run_id for run_id in dict.fromkeys(wanted) if run_id])
+    found.sort(key=lambda run: wanted.index(run.id))
+    own = found[0] if found and found[0].id == row.run_id else None
+    shown = figures.shown_runs(project, view.read(MultiDict()), found if own else [])
+    last = own.latest.get(project.objective_metric or "") if own else None
+    return {
+        "run": own,
+        "shown": shown,
+        "slots": figures.first_slots(shown, project.objective_metric, _CURVES),
+        "reached": last.value if last is not None and last.count else None,
+    }
 
 
 @dataclass(frozen=True)
@@ -127,9 +168,7 @@ def experiment_script(name: str, experiment_id: str) -> Response:
 def experiment_file(name: str, experiment_id: str, path: str) -> Response:
     """One file of the code, to be saved."""
     _, row = _found(name, experiment_id)
-    entry = next((entry for entry in snapshots.of(row).entries if entry.path == path), None)
-    if entry is None:
-        raise NotFound("No such file.")
+    entry = reading.find(snapshots.of(row).entries, path)
     return downloads.attachment(g.scope.blob(entry.sha), path.rpartition("/")[2])
 
 
@@ -139,9 +178,10 @@ def experiment_file(name: str, experiment_id: str, path: str) -> Response:
 def decide(name: str, experiment_id: str) -> Answer:
     """Append a verdict."""
     _, row = _found(name, experiment_id)
-    score, metric = request.form.get("score", "").strip(), request.form.get("metric", "").strip()
+    status, metric = request.form.get("status", ""), request.form.get("metric", "").strip()
+    score = request.form.get("score", "").strip()
     experiments.decide(
-        g.scope, row, request.form.get("status", ""), _number(score), metric or None,
+        g.scope, row, status, None if status == CRASH else _number(score), metric or None,
         request.form.get("note", "").strip() or None,
     )  # fmt: skip
     return redirect(url_for("ui.experiment", name=name, experiment_id=experiment_id))

@@ -1,10 +1,11 @@
 """What stands around the lenses of a project: its head. Every page of a project shows it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from flask import g
 
-from arwx import artifacts, experiments, projects
+from arwx import artifacts, clock, experiments, projects
 from arwx.models import Project
 from arwx.projects import Standing
 
@@ -16,6 +17,7 @@ class Head(Standing):
     run_count: int
     artifact_count: int
     may_write: bool
+    opened_at: datetime
 
 
 def head(project: Project) -> Head:
@@ -31,4 +33,5 @@ def head(project: Project) -> Head:
         run_count=projects.run_count(g.scope, project),
         artifact_count=artifacts.count(g.scope, project),
         may_write=g.scope.allows("write"),
+        opened_at=clock.now(),
     )

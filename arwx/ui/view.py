@@ -13,6 +13,7 @@ SCALES = ("linear", "log")
 COLUMNS = (0, 1, 2, 3, 4)
 SIZES = ("m", "s", "l")
 MOST_COLUMNS = 40
+MOST_PINNED = 3
 
 # Which parameters say what is drawn of a chart, and which say of which runs.
 OF_CHART = ("x", "y", "xs", "smooth", "clip", "zoom", "ymin", "ymax", "size")
@@ -33,6 +34,7 @@ class View:
     hidden: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     shown_columns: tuple[str, ...] = ()
+    pinned_columns: tuple[str, ...] = ()  # these stay in sight beside the names
     cursor: str | None = None
     has_table: bool = True
     # How charts are drawn.
@@ -68,6 +70,7 @@ class View:
             "hide": _pack(self.hidden),
             "only": _pack(self.only),
             "cols": _pack(self.shown_columns),
+            "pincols": _pack(self.pinned_columns),
             "table": "" if self.has_table else "no",
             "x": self.x if self.x != "step" else "",
             "y": self.y if self.y != "linear" else "",
@@ -130,6 +133,12 @@ class View:
     def pinned(self, key: str) -> "View":
         return self.but(pins=_toggle(self.pins, key))
 
+    def with_column_pinned(self, name: str) -> "View":
+        """This view with the column staying in sight, or not any more; of too many the one pinned last gives way."""
+        if name in self.pinned_columns or len(self.pinned_columns) < MOST_PINNED:
+            return self.but(pinned_columns=_toggle(self.pinned_columns, name))
+        return self.but(pinned_columns=(*self.pinned_columns[: MOST_PINNED - 1], name))
+
     def sorted_by(self, name: str, *, is_greatest_first: bool) -> "View":
         """This view in the order of the column; the other way round when it is so already."""
         first, second = (f"-{name}", name) if is_greatest_first else (name, f"-{name}")
@@ -169,6 +178,7 @@ def read(args: MultiDict[str, str], carry: Iterable[str] = ()) -> View:
         shown_columns=tuple(dict.fromkeys(args.getlist("col") or _unpack(args.get("cols"), is_sorted=False)))[
             :MOST_COLUMNS
         ],
+        pinned_columns=_unpack(args.get("pincols"), is_sorted=False)[:MOST_PINNED],
         cursor=args.get("cursor") or None,
         has_table=args.get("table") != "no",
         x=_axis(args.get("x", "")),

@@ -89,16 +89,68 @@ def test_every_page_is_clean(browser: Browser, server: Server, scheme: str, widt
     for shown, paths in ((stranger, DOORS), (page, PAGES)):
         shown.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
         shown.on("pageerror", lambda error: faults.append(str(error)))
+        shown.add_init_script(
+            "window.shift = 0; new PerformanceObserver(list => { for (const e of list.getEntries()) "
+            "if (!e.hadRecentInput) window.shift += e.value; }).observe({type: 'layout-shift', buffered: true});"
+        )
         for path in paths:
             shown.goto(server.base_url + path)
             shown.wait_for_load_state("load")
             shown.wait_for_timeout(400)  # charts that come into view
+            if (shift := shown.evaluate("window.shift")) > 0.01:
+                faults.append(f"{path} jumps by {shift:.3f}")
             found = Axe().run(shown)
             faults += [f"{path}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found.response["violations"]]
             if shown.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                 faults.append(f"{path} is wider than the window")
         shown.context.close()
     assert faults == []
+
+
+@pytest.mark.browser
+def test_a_wide_window_is_used(browser: Browser, server: Server) -> None:
+    page = visit(browser, server, "dark", 2560)
+    for path in ("/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/experiments", "/p/char-lm/artifacts/model"):
+        page.goto(server.base_url + path)
+        panels = [
+            box
+            for one in page.locator("main .panel, .lens-charts").all()
+            if one.is_visible() and (box := one.bounding_box())
+        ]
+        assert max(box["x"] + box["width"] for box in panels) > 2500, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 2560
+    page.goto(f"{server.base_url}/docs")
+    prose = page.locator(".prose").bounding_box()
+    assert prose is not None
+    assert prose["width"] <= 720, "lines of prose stay readable"
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_printed_pages_hold_what_is_to_be_read(browser: Browser, server: Server) -> None:
+    page = visit(browser, server, "light", 1000)
+    page.emulate_media(media="print")
+    for path in ("/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/experiments", "/docs"):
+        page.goto(server.base_url + path)
+        shown = page.evaluate(
+            "[...document.querySelectorAll('.bar, .tabs, .toolbar, .filter, .split, .quiet-button, .docs-contents, .button')]"
+            ".filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 80))"
+        )
+        assert shown == [], path
+    page.context.close()
+
+
+@pytest.mark.browser
+def test_nothing_moves_for_who_wants_it_still(browser: Browser, server: Server) -> None:
+    page = visit(browser, server, "light", 1400)
+    page.emulate_media(reduced_motion="reduce")
+    page.goto(f"{server.base_url}/p/char-lm")
+    moving = page.evaluate(
+        "[...document.querySelectorAll('*')].map(e => getComputedStyle(e))"
+        ".filter(s => s.animationName !== 'none' || parseFloat(s.transitionDuration) > 0).length"
+    )
+    assert moving == 0
+    page.context.close()
 
 
 @pytest.mark.browser

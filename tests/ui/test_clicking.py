@@ -49,6 +49,12 @@ def page(signed_in: Page, server: Server) -> Page:
     return signed_in
 
 
+def tell(server: Server, path: str, body: object) -> None:
+    headers = {"Authorization": f"Bearer {server.key('admin')}", "Content-Type": "application/json"}
+    request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers)
+    urllib.request.urlopen(request, timeout=10).close()
+
+
 def query(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
@@ -115,12 +121,8 @@ def test_a_live_chart_grows_under_a_zoom_and_under_the_pointer(page: Page, serve
     expect(page.locator(".tip")).to_be_visible()
     before = page.locator('.chart[data-key-name="lr"] .line').first.get_attribute("d")
     run = page.locator("tbody tr").first.get_attribute("data-run")
-    key = server.key("admin")
     body = {"run_id": run, "writer_id": "late", "epoch": "e", "first_seq": 0, "points": [point(85, lr=0.009)]}
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    urllib.request.urlopen(
-        urllib.request.Request(f"{server.base_url}/v1/ingest", json.dumps(body).encode(), headers), timeout=10
-    ).close()
+    tell(server, "/v1/ingest", body)
     page.wait_for_function(
         "before => document.querySelector('.chart[data-key-name=\"lr\"] .line').getAttribute('d') !== before",
         arg=before,
@@ -201,6 +203,138 @@ def test_columns_are_chosen_from_a_menu(page: Page) -> None:
     page.click("#columns-menu button:has-text('Show these')")
     page.wait_for_url(re.compile("cols=min.val"))
     expect(page.locator(".runs thead th")).to_have_text(["Run", "min val/bpb", "seed"])
+
+
+def test_without_a_choice_only_config_that_differs_has_a_column(page: Page) -> None:
+    heads = page.locator(".runs thead th a:first-child").all_inner_texts()
+    assert "lr" in heads
+    assert "optimizer.name" in heads
+    assert not {"dataset", "model.heads"} & set(heads), "those are the same in all runs"
+
+
+def test_a_pinned_column_stays_while_the_table_scrolls_sideways(page: Page) -> None:
+    head = page.locator(".runs thead th", has=page.locator("a:text-is('batch_size')"))
+    head.scroll_into_view_if_needed()
+    head.hover()
+    head.locator(".pin-column").click()
+    page.wait_for_url(re.compile("pincols=config.batch_size"))
+    expect(page.locator(".runs thead th").nth(1)).to_contain_text("batch_size")
+    cells = [page.locator(".runs tbody tr").first.locator("> *").nth(number) for number in (0, 1, 2)]
+
+    def lefts() -> list[float]:
+        return [box["x"] for cell in cells if (box := cell.bounding_box())]
+
+    page.locator(".lens-runs .scroll").evaluate("e => { e.scrollLeft = 0; }")
+    before = lefts()
+    page.locator(".lens-runs .scroll").evaluate("e => { e.scrollLeft = 120; }")
+    after = lefts()
+    assert after[:2] == before[:2]
+    assert after[2] < before[2] - 100
+    page.reload()
+    expect(page.locator(".runs tbody .pin-0")).to_have_count(10)
+    page.locator(".runs thead .is-pinned").hover()
+    page.locator(".runs thead .is-pinned .pin-column").click()
+    page.wait_for_url(lambda address: "pincols" not in address)
+
+
+def test_the_table_is_as_wide_as_it_was_made_and_stays_so(page: Page, server: Server) -> None:
+    def width() -> float:
+        return float(page.locator(".lens-runs").evaluate("e => e.offsetWidth"))
+
+    split = page.locator("[data-split]")
+    usual = width()
+    box = split.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 6, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 126, box["y"] + 100, steps=4)
+    page.mouse.up()
+    assert width() == usual + 120
+    with page.expect_response(lambda answer: answer.url == f"{server.base_url}/p/char-lm", timeout=12_000):
+        pass  # the page renews itself
+    page.wait_for_timeout(100)
+    assert width() == usual + 120
+    page.reload()
+    assert width() == usual + 120
+    split.focus()
+    page.keyboard.press("ArrowLeft")
+    assert width() == usual + 120 - 32
+    assert split.get_attribute("aria-valuenow") == str(round(width()))
+    page.keyboard.press("Home")
+    assert width() == 288
+    split.dblclick()
+    assert width() == usual
+
+
+def test_runs_are_grouped_and_a_group_opens_into_its_runs(page: Page) -> None:
+    page.select_option(".filter select[name=by]", "config.optimizer.name")
+    page.wait_for_url(re.compile("by=config.optimizer.name"))
+    rows = page.locator(".runs tbody tr")
+    expect(rows).to_have_count(3)
+    expect(page.locator('.chart[data-key-name="val/bpb"] .band').first).to_be_attached()
+    rows.nth(1).hover()
+    group = rows.nth(1).get_attribute("data-run")
+    expect(page.locator(f'.line.is-focused[data-run="{group}"]').first).to_be_visible()
+    rows.nth(1).locator(".run-name").click()
+    page.wait_for_url(re.compile("q=config.optimizer.name"))
+    expect(rows).to_have_count(3)
+    expect(page.locator(".filter select[name=by]")).to_have_value("")
+
+
+def test_more_runs_than_a_page_holds_are_turned_over(page: Page, server: Server) -> None:
+    for number in range(53):
+        tell(server, "/v1/runs", {"project": "many", "id": f"many-{number:02d}", "name": f"many-{number:02d}"})
+    page.goto(f"{server.base_url}/p/many")
+    rows = page.locator(".runs tbody tr[data-run]")
+    expect(rows).to_have_count(50)
+    page.click("text=Older runs")
+    expect(rows).to_have_count(3)
+    assert rows.evaluate_all("all => all.map(e => e.dataset.run)") == ["many-02", "many-01", "many-00"]
+    page.reload()
+    expect(rows).to_have_count(3)
+    page.click("text=First page")
+    expect(rows).to_have_count(50)
+
+
+def test_chosen_runs_are_hidden_or_shown_alone(page: Page) -> None:
+    lines = page.locator('.chart[data-key-name="val/bpb"] .line')
+    for number in (0, 1):
+        page.locator(".pick input").nth(number).check()
+    page.click(".runs-chosen button:text-is('Hide')")
+    expect(lines).to_have_count(8)
+    page.click(".chip:has-text('2 hidden')")
+    for number in (0, 1, 2):
+        page.locator(".pick input").nth(number).check()
+    page.click(".runs-chosen button:text-is('Only these')")
+    expect(lines).to_have_count(3)
+
+
+def test_a_quiet_page_asks_nothing_and_tells_what_came_when_somebody_returns(page: Page, server: Server) -> None:
+    tell(server, "/v1/runs", {"project": "quiet", "id": "quiet-1"})
+    tell(server, "/v1/runs/quiet-1/finish", {})
+    own = page.context.new_page()
+    own.clock.install()
+    own.goto(f"{server.base_url}/p/quiet")
+    own.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    own.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    own.clock.fast_forward(600_000)
+    own.wait_for_timeout(300)
+    assert asked == [], "nobody is there"
+    own.mouse.move(300, 300)
+    own.wait_for_timeout(300)
+    own.mouse.move(310, 310)
+    own.evaluate("dispatchEvent(new Event('focus'))")
+    assert asked == ["/p/quiet/news"], "once, on return"
+    expect(own.locator("#news")).to_have_count(0)
+    tell(server, "/v1/runs", {"project": "quiet", "id": "quiet-2"})
+    own.clock.fast_forward(60_000)
+    own.evaluate("dispatchEvent(new Event('focus'))")
+    expect(own.locator("#news")).to_have_text("1 new run · show")
+    own.click("#news")
+    expect(own.locator("#row-quiet-2")).to_be_visible()
+    expect(own.locator("#news")).to_have_count(0)
+    own.close()
 
 
 def test_a_pin_moves_a_chart_to_the_top_and_a_closed_section_stays_closed(page: Page) -> None:

@@ -1,7 +1,12 @@
 """What stands around every page: the head of a project, its lenses, and the search in the bar."""
 
+import html
 import re
+from datetime import timedelta
 
+import pytest
+
+from arwx import clock
 from tests.make import Caller
 from tests.ui.conftest import Visitor
 
@@ -88,3 +93,49 @@ def test_a_run_is_found_by_a_part_of_its_name_or_id(ada_at_home: Visitor, ada: C
     assert 'href="/p/other"' in ada_at_home.get("/find?q=oth").text
     assert "No project and no run has “_w”" in ada_at_home.get("/find?q=_w").text, "no wildcards"
     assert "Type a part of the name" in ada_at_home.get("/find").text
+
+
+def test_news_are_what_came_since_then_and_cost_nothing_while_there_are_none(
+    ada_at_home: Visitor, ada: Caller, mallory_at_home: Visitor
+) -> None:
+    ada.run("char-lm")
+    opened = html.unescape(ada_at_home.get("/p/char-lm/experiments").text)
+    ada_at_home.get("/p/char-lm")
+    since = clock.rfc3339(clock.now())
+    asked = f"/p/char-lm/news?since={since}"
+    quiet = ada_at_home.get(asked)
+    assert quiet.text == ""
+    assert ada_at_home.get(asked, headers={"If-None-Match": quiet.headers["ETag"]}).status_code == 304
+    ada.run("char-lm")
+    ada.run("char-lm")
+    ada.run("other")
+    assert ada_at_home.get(asked).text == "2 new runs"
+    decided(ada, 2.5)
+    assert ada_at_home.get(asked).text == "2 new runs, 1 new experiment"
+    assert 'hx-trigger="every 5s"' in opened, "where nothing was tried yet, the first try is awaited"
+    assert mallory_at_home.get(asked).status_code == 404
+    for wrong in ("", "soon", "2026-11-25T12:00:00", "0001-01-01T00:00:00Z"):
+        assert ada_at_home.get(f"/p/char-lm/news?since={wrong}").status_code == 422
+
+
+def test_the_story_is_asked_for_again_only_while_it_goes_on(
+    ada_at_home: Visitor, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb"})
+    decided(ada, 2.5)
+    page = "/p/char-lm/experiments"
+    assert f'hx-get="{page}"' in ada_at_home.get(page).text
+    answer = ada_at_home.get(page, is_htmx=True)
+    assert answer.text.count("<html") == 0
+    told = {"If-None-Match": answer.headers["ETag"]}
+    assert ada_at_home.get(page, is_htmx=True, headers=told).status_code == 304
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(minutes=16))
+    assert f'data-news="{page.removesuffix("experiments")}news?since=' in ada_at_home.get(page).text
+    session_id = ada.post("/v1/sessions", json={"project": "char-lm"}).json["id"]
+    ada.post("/v1/experiments", json={"session_id": session_id})
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(hours=3))
+    assert f'hx-get="{page}"' in ada_at_home.get(page).text, "it waits for its verdict"
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(hours=25))
+    ada_at_home.log_in("ada@example.org")
+    assert "data-news=" in ada_at_home.get(page).text

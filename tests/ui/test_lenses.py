@@ -52,8 +52,9 @@ def test_the_lens_tells_the_story_newest_first(ada: Caller, ada_at_home: Visitor
     tried(ada, session, "crash", note="twice the width")
     tried(ada, session, "keep", 2.4, note="warm up")
     page = ada_at_home.get("/p/char-lm/experiments").text
-    assert "3 experiments: 2 kept, 0 dropped, 1 crashed." in text(page)
-    assert "The best went from 2.5 to 2.4 , 4 %" in text(page)
+    assert "bpb 2.5 → 2.4 in 3 experiments" in text(page)
+    assert text(page).count("2 kept, 1 crashed") == 1, "what the picture says is said once"
+    assert "4 % better than the first that was kept." in text(page)
     table = text(page.partition("<table")[2])
     assert table.index("#3") < table.index("#2") < table.index("#1")
     only = text(ada_at_home.get("/p/char-lm/experiments?status=crash").text.partition("<table")[2])

@@ -21,6 +21,7 @@ from arwx.ui.view import View
         ),
         View(only=("run_a",), shown_columns=("latest.b", "config.a,b%", "config.a"), pins=("z", "a,b")),
         View(x="metric:val/loss", xs="log", smooth=0.6, is_clipped=True, zoom=(0.1, 1e300), y_low=-1.5, y_high=2.0),
+        View(shown_columns=("config.a",), pinned_columns=("latest.b,c", "config.z")),
         View(size="l", closed=("train", "val"), opened=("system",)),
     ],
 )
@@ -86,3 +87,10 @@ def test_a_form_sends_chosen_columns_and_runs_one_by_one() -> None:
     assert choice.shown_columns == ("latest.loss", "config.a")
     assert choice.only == ("r1", "r2")
     assert view.read(MultiDict([("run", "r1"), ("do", "hide"), ("hide", "r0")])).hidden == ("r0", "r1")
+
+
+def test_a_pinned_column_is_let_go_again_and_of_too_many_the_last_gives_way() -> None:
+    pinned = View().with_column_pinned("a").with_column_pinned("b")
+    assert pinned.pinned_columns == ("a", "b")
+    assert pinned.with_column_pinned("a").pinned_columns == ("b",)
+    assert pinned.with_column_pinned("c").with_column_pinned("d").pinned_columns == ("a", "b", "d")
