@@ -17,6 +17,8 @@ def names(scope: Scope, actors: Iterable[str]) -> dict[str, str]:
         if kind in ids:
             ids[kind].add(id_)
             found[actor] = f"a former {'account' if kind == 'user' else 'key'}"
+        elif kind == "import":
+            found[actor] = id_  # as it was called where the project came from
         else:
             found[actor] = "the command line" if kind == "cli" else kind
     if ids["user"]:

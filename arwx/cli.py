@@ -10,9 +10,24 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from arwx import __main__, audit, backup, blobstore, config, db, deletion, fsck, keys, people, results, runs, schema
+from arwx import (
+    __main__,
+    audit,
+    backup,
+    blobstore,
+    config,
+    db,
+    deletion,
+    fsck,
+    keys,
+    people,
+    results,
+    runs,
+    schema,
+    transfer,
+)
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
-from arwx.errors import ArwxError, NotFound
+from arwx.errors import ArwxError, Invalid, NotFound
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,28 +137,22 @@ def key_list(org: str) -> None:
 @main.command()
 def gc() -> None:
     """Take away for good what was deleted, and compact what runs left. Safe to repeat, to stop, and while serving."""
-    settings = _settings()
-    with _database(settings):
-        pass  # it is there, and has the right schema
-    database = db.Database(settings.database_url)
-    swept = deletion.sweep(database, blobstore.open_store(settings.blobs_at, database))
-    counts = ", ".join(f"{count} {name}" for name, count in vars(swept).items() if count)
-    click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
-    if compacted := runs.compact(database):
-        click.echo(f"Compacted: {compacted} runs.")
+    with _data() as (database, store):
+        swept = deletion.sweep(database, store)
+        counts = ", ".join(f"{count} {name}" for name, count in vars(swept).items() if count)
+        click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
+        if compacted := runs.compact(database):
+            click.echo(f"Compacted: {compacted} runs.")
 
 
 @main.command("fsck")
 def check() -> None:
     """Read everything that is stored and compare: blobs, what refers to them, points. One line for each finding."""
-    settings = _settings()
-    with _database(settings):
-        pass  # it is there, and has the right schema
-    database = db.Database(settings.database_url)
     count = 0
-    for line in fsck.findings(database, blobstore.open_store(settings.blobs_at, database)):
-        click.echo(line)
-        count += 1
+    with _data() as (database, store):
+        for line in fsck.findings(database, store):
+            click.echo(line)
+            count += 1
     if count:
         sys.exit(1)
     click.echo("Everything is as it was stored.")
@@ -154,19 +163,51 @@ def check() -> None:
 def back_up(folder: Path) -> None:
     """Copy the database and all blobs into a folder, while serving. Again into the same folder copies what is new."""
     settings = _settings()
-    with _database(settings):
-        pass  # it is there, and has the right schema
-    database = db.Database(settings.database_url)
-    try:
-        kept = backup.make(database, blobstore.open_store(settings.blobs_at, database), settings, folder)
-    except config.CannotStart as error:
-        _stop(str(error), 2)
+    with _data() as (database, store):
+        try:
+            kept = backup.make(database, store, settings, folder)
+        except config.CannotStart as error:
+            _stop(str(error), 2)
     for line in kept.problems:
         click.echo(line)
     if kept.problems:
         _stop(f"{folder} has the database, but the server itself has lost blobs. Run: arwx fsck", 1)
     apart = "" if settings.blobs_at == "db:" else f" and {kept.blobs} blobs, {kept.copied} of them new"
     click.echo(f"{folder} has the database{apart}.")
+
+
+@main.command("export")
+@click.argument("project")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--org", help="Slug or name of the organization; needed when there are several.")
+def export_project(project: str, file: Path, org: str | None) -> None:
+    """Write all of a project into one file, for another server or to be read with ordinary tools."""
+    with _data() as (database, store):
+        with database.reading() as session:
+            org_id = _org_id(session, org)
+        done = transfer.pack(database, store, org_id, project, file)
+    click.echo(f"{file} has the project {project}: {done.runs} runs, {done.points:,} points, {done.blobs} blobs.")
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--org", help="Slug or name of the organization; needed when there are several.")
+@click.option("--project", help="Another name for the project.")
+def import_project(file: Path, org: str | None, project: str | None) -> None:
+    """Make a project of an exported file. All of it or nothing; the same file again changes nothing."""
+    with _data() as (database, store):
+        with database.reading() as session:
+            org_id = _org_id(session, org)
+        try:
+            done = transfer.unpack(database, store, org_id, file, project)
+        except Invalid as error:
+            _stop(f"{file}: {error.message}", 1)
+    for line in done.notes:
+        click.echo(line, err=True)
+    counts = f"{done.runs} runs, {done.points:,} points, {done.blobs} blobs"
+    click.echo(
+        f"{done.project} is imported: {counts}." if done.is_new else f"{done.project} is here already: {counts}."
+    )
 
 
 @main.command("import-results")
@@ -231,6 +272,23 @@ def _database(settings: config.Settings) -> Iterator[Session]:
         _stop(error.message, 1)
     except SQLAlchemyError as error:
         _stop(f"The database refused: {_first_line(error)}", 2)
+
+
+@contextmanager
+def _data() -> Iterator[tuple[db.Database, blobstore.Store]]:
+    """Database and blobs, for work that makes its own transactions; every failure ends in one plain line."""
+    settings = _settings()
+    with _database(settings):
+        pass  # it is there, and has the right schema
+    database = db.Database(settings.database_url)
+    try:
+        yield database, blobstore.open_store(settings.blobs_at, database)
+    except ArwxError as error:
+        _stop(error.message, 1)
+    except SQLAlchemyError as error:
+        _stop(f"The database refused: {_first_line(error)}", 2)
+    except OSError as error:
+        _stop(f"{error.filename or 'The disk'}: {error.strerror}", 2)
 
 
 def _first_line(error: Exception) -> str:

@@ -85,12 +85,13 @@ def sweep(database: Database, store: Store) -> Swept:
             _erase_organization(database, store, org.id, swept)
             continue
         with database.reading(org.id) as db:
-            deleted = (Project.org_id == org.id, Project.deleted_at.is_not(None))
+            # An import says beforehand until when it hides what it makes.
+            deleted = (Project.org_id == org.id, Project.deleted_at <= clock.now())
             doomed = db.scalars(select(Project.id).where(*deleted)).all()
         for project_id in doomed:
-            swept.runs += _erase_project(database, org.id, project_id)
+            swept.runs += erase_project(database, org.id, project_id)
             swept.projects += 1
-        swept.runs += _erase_runs(database, org.id, Run.deleted_at.is_not(None))
+        swept.runs += _erase_runs(database, org.id, Run.deleted_at <= clock.now())
         swept.blobs += _erase_unused_blobs(database, store, org.id)
     store.sweep(clock.now() - blobs.LEASE)
     with database.writing() as db:
@@ -119,7 +120,7 @@ def _erase_runs(database: Database, org_id: int, which: ColumnElement[bool]) -> 
         count += len(run_ids)
 
 
-def _erase_project(database: Database, org_id: int, project_id: str) -> int:
+def erase_project(database: Database, org_id: int, project_id: str) -> int:
     """Erase the project and what hangs off it; answers how many runs."""
     count = _erase_runs(database, org_id, Run.project_id == project_id)
     with database.writing(org_id) as db:

@@ -40,7 +40,7 @@ ROOMS = [
         "schema",
         "snapshots",
     },
-    {"backup", "briefing", "fsck", "metrics", "results"},
+    {"backup", "briefing", "fsck", "metrics", "results", "transfer"},
     {"digest"},
     {"web", "downloads"},
     {"api", "ui", "cli"},

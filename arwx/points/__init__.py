@@ -4,11 +4,14 @@ A batch goes into the durability ledger as columns, in one row, and can be read 
 points move into chunks, one metric each (level 1). The receipt compares what the ledger acknowledged with what the
 chunks and batches hold. Nobody outside knows the tables.
 
+`unload` gives out all that the store knows of a run, and `Loading` takes it in elsewhere.
+
 All functions take a session and never commit; `export` and `columns` take the database and read by themselves.
 """
 
 from arwx.points import _tables as _tables  # the tables belong to the metadata once this is imported
 from arwx.points._append import append, compact, finish
+from arwx.points._carry import BatchRecord, EntryRecord, Loading, Outline, Record, RunRecord, outline, unload
 from arwx.points._history import columns, export, history
 from arwx.points._receipt import receipt
 from arwx.points._series import series
@@ -31,14 +34,20 @@ from arwx.points._types import (
 __all__ = [
     "Appended",
     "Batch",
+    "BatchRecord",
     "Entry",
+    "EntryRecord",
     "Expected",
     "HistoryEntry",
     "HistoryPage",
     "Live",
+    "Loading",
     "MetricSummary",
+    "Outline",
     "Receipt",
+    "Record",
     "RunKey",
+    "RunRecord",
     "Series",
     "WriterReceipt",
     "append",
@@ -51,7 +60,9 @@ __all__ = [
     "history",
     "last_seen",
     "live",
+    "outline",
     "pending",
     "receipt",
     "series",
+    "unload",
 ]

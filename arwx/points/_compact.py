@@ -112,6 +112,11 @@ def run(db: Session, stream: Stream, *, is_final: bool = False) -> None:
     stream.pending_batches, stream.pending_points = broken, 0
 
 
+def place(db: Session, stream: Stream, points: dict[str, list[Points]]) -> None:
+    """Write points of these keys right into chunks. The caller saves the stream."""
+    _write_chunks(db, stream, points, _merges(_partial(db, stream.key), points, is_final=False))
+
+
 def _by_key(batches: list[tuple[int, int, Level0]]) -> dict[str, list[Points]]:
     """The points of each key. Keys that were always logged together share the arrays of all columns but the values."""
     together: dict[tuple[str, ...], list[tuple[Points, Any]]] = {}

@@ -158,8 +158,8 @@ def lock(db: Session, key: RunKey) -> Stream:
 
 def writer(db: Session, stream: Stream, writer_id: str, epoch: str) -> Writer:
     """What came of this epoch of the writer; a new one gets the next number."""
-    _check_name(writer_id, "writer_id")
-    _check_name(epoch, "epoch", may_be_empty=True)
+    check_name(writer_id, "writer_id")
+    check_name(epoch, "epoch", may_be_empty=True)
     org_id, run_id = stream.key
     row = _WRITER.one(db, {"o": org_id, "r": run_id, "w": writer_id, "e": epoch})
     if row is None:
@@ -208,6 +208,7 @@ def erase(db: Session, key: RunKey) -> None:
     db.connection().execute(delete(streams).where(*_OF_STREAM), {"o": key.org_id, "r": key.run_id})
 
 
-def _check_name(name: str, field_name: str, *, may_be_empty: bool = False) -> None:
+def check_name(name: str, field_name: str, *, may_be_empty: bool = False) -> None:
+    """Raise `Invalid` unless this may name a writer or an epoch."""
     if len(name) > 255 or not name.isprintable() or not (name or may_be_empty):
         raise invalid(field_name, "must be 1 to 255 printable characters")

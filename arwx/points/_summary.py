@@ -5,6 +5,7 @@ import numpy as np
 import zstandard
 
 from arwx.points._batch import Columns
+from arwx.points._chunk import Points
 from arwx.points._ranges import Range
 from arwx.points._types import Ints, MetricSummary
 
@@ -36,6 +37,19 @@ def add(metrics: dict[str, MetricSummary], batch: Columns, writer: int, first_se
     for skip in batch.skips:
         if any(start <= skip.entry < end for start, end in new):
             _add_skip(metrics, skip.key, int(batch.steps[skip.entry]))
+
+
+def add_points(metrics: dict[str, MetricSummary], key: str, points: Points) -> None:
+    """Add points of one key that are in the order (step, writer, seq)."""
+    low, high = float(points.values.min()), float(points.values.max())
+    at = (int(points.steps[-1]), float(points.ts[-1]), int(points.writers[-1]), int(points.seqs[-1]))
+    _add_points(metrics, key, len(points), low, high, float(points.values[-1]), at)
+
+
+def add_skips(metrics: dict[str, MetricSummary], key: str, count: int, first_step: int, last_step: int) -> None:
+    """Add values of one key that were no finite numbers."""
+    known = metrics.setdefault(key, MetricSummary())
+    known.nonfinite, known.nonfinite_first, known.nonfinite_last = count, first_step, last_step
 
 
 def _add_dense(

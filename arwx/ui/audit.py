@@ -26,6 +26,7 @@ WORDS = {
     "organization.renamed": "renamed the organization to",
     "organization.deleted": "deleted the organization",
     "project.deleted": "deleted the project",
+    "project.imported": "imported the project",
     "run.deleted": "deleted the run",
     "embed.made": "showed to anybody",
     "embed.revoked": "no longer shows to anybody",
