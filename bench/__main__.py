@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
-from bench import dashboard, growth, ingest, machine, peers, postgres, reading, research, results, sdk, server
+from bench import dashboard, growth, ingest, machine, memory, peers, postgres, reading, research, results, sdk, server
 from bench.scale import Scale
 from bench.session import Session
 from bench.table import Row, Skipped
@@ -15,6 +15,7 @@ SUBJECTS: dict[str, tuple[str, Callable[[Session], Iterator[Row | Skipped]]]] = 
     "ingest": ("Ingest on SQLite", ingest.measure),
     "postgres": ("Ingest on PostgreSQL", postgres.measure),
     "reading": ("Reading", reading.measure),
+    "memory": ("Memory of long streams", memory.measure),
     "growth": ("Growth", growth.measure),
     "dashboard": ("The dashboard", dashboard.measure),
     "research": ("Research", research.measure),

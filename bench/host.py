@@ -13,6 +13,9 @@ from typing import Any
 from bench import wire
 from tests.server import ROOT, Server
 
+_WORKERS = 2
+_REST_S = 1.5
+
 
 class Arwx(Server):
     """`arwx serve` in two processes, with a key that may do everything."""
@@ -22,6 +25,21 @@ class Arwx(Server):
         super().__init__(folder, database_url, **environment)
         self.secret = self.key("admin")
         self.headers = {"Authorization": f"Bearer {self.secret}"}
+
+    def start_all(self) -> int:
+        """Start, and wait for more than the first answer: until both workers are there and have come to rest.
+
+        Answers the process group.
+        """
+        self.start()
+        assert self.process is not None
+        deadline = time.monotonic() + 30
+        while len(self.workers()) < _WORKERS:
+            if time.monotonic() > deadline:
+                raise RuntimeError(self.log())
+            time.sleep(0.02)
+        time.sleep(_REST_S)
+        return self.process.pid
 
     def request(self, method: str, path: str, body: bytes = b"", kind: str = "application/json", **more: str) -> bytes:
         """A whole request with the key, to send now or later."""

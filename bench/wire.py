@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -51,6 +52,33 @@ class Connection:
         """Send one request and read its answer to the end."""
         started = time.perf_counter()
         self._socket.sendall(whole_request)
+        return self._answer(started)
+
+    def upload(self, head: bytes, parts: Iterable[bytes]) -> Answer:
+        """Send a request whose body is made while it is sent, in chunks, and read the answer to the end."""
+        started = time.perf_counter()
+        self._socket.sendall(head)
+        for part in parts:
+            self._socket.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+        self._socket.sendall(b"0\r\n\r\n")
+        return self._answer(started)
+
+    def lines(self, whole_request: bytes) -> int:
+        """Send one request, and count the lines of an answer that is too long to keep."""
+        self._socket.sendall(whole_request)
+        status_line = self._reader.readline()
+        while self._reader.readline() not in {b"\r\n", b""}:
+            pass  # headers
+        if b" 200 " not in status_line:
+            raise RuntimeError(f"{status_line!r}")
+        count = 0
+        while size := int(self._reader.readline().split(b";")[0], 16):
+            count += self._reader.read(size).count(b"\n")
+            self._reader.readline()
+        self._reader.readline()
+        return count
+
+    def _answer(self, started: float) -> Answer:
         status_line = self._reader.readline()
         first_byte_s = time.perf_counter() - started
         if not status_line:
