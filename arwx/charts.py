@@ -60,12 +60,28 @@ class Chart:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a chart is read: over which x (`x_metric` when x is another metric), in which window of it, how smooth."""
+    """How a chart is read: over which x (`x_metric` when x is another metric), in which window of it, how smooth.
+
+    Smoothing sees every point that is shown or up to two widths before. Over another metric it sees the points that
+    are drawn: at most two thousand of a run.
+    """
 
     x: str = "step"
     x_metric: str | None = None
     window: tuple[float, float] | None = None
     smooth: float = 0.0
+
+    @property
+    def width(self) -> float | None:
+        return self.window[1] - self.window[0] if self.window else None
+
+    @property
+    def before(self) -> float:
+        """The place from which on points count in a smoothed window."""
+        return self.window[0] - 2 * (self.window[1] - self.window[0]) if self.window else 0.0
+
+    def smoothing(self, since: int | None = None) -> points.Smoothing | None:
+        return points.Smoothing(self.smooth, self.width, since) if self.smooth else None
 
 
 def keys(runs: Iterable[RunView], objective: str | None = None, *, with_system: bool = True) -> list[str]:
@@ -101,8 +117,6 @@ def chart(
     curves = _curves(scope, runs, key, reading, samples)
     if groups is not None:
         curves = means(curves, groups)
-    if reading.smooth:
-        curves = [smoothed(curve, reading.smooth) for curve in curves]
     return Chart(key, reading.x, curves, any(run.is_live for run in runs), _holes(runs, key, reading, groups))
 
 
@@ -118,25 +132,6 @@ def moments(scope: Scope, runs: Sequence[RunView], key: str, curves: Sequence[Cu
     return found
 
 
-def smoothed(curve: Curve, weight: float) -> Curve:
-    """The curve under an exponential moving average without bias towards its start.
-
-    The weight holds for one usual step in x, so that points left out in between do not make it smoother.
-    """
-    if len(curve.values) < 2:
-        return curve
-    gaps = np.diff(curve.xs)
-    usual = float(np.median(gaps)) or 1.0
-    keeps = weight ** np.minimum(gaps / usual, 1e3)
-    mean, mass = 0.0, 0.0
-    found = np.empty_like(curve.values)
-    for i, value in enumerate(curve.values.tolist()):
-        keep = float(keeps[i - 1]) if i else 0.0
-        mean, mass = mean * keep + value * (1 - weight), mass * keep + (1 - weight)
-        found[i] = mean / mass
-    return replace(curve, values=found, raw=curve.values)
-
-
 def means(curves: Sequence[Curve], groups: Mapping[str, str]) -> list[Curve]:
     """One curve for each group: the mean of its runs where they have values, `count` of them, within their bounds."""
     found = []
@@ -147,32 +142,46 @@ def means(curves: Sequence[Curve], groups: Mapping[str, str]) -> list[Curve]:
         xs = np.unique(np.concatenate([curve.xs for curve in members]))
         if len(xs) > DEFAULT_SAMPLES:
             xs = np.linspace(xs[0], xs[-1], DEFAULT_SAMPLES)
-        total, number = np.zeros(len(xs)), np.zeros(len(xs))
+        total, raw, number = np.zeros(len(xs)), np.zeros(len(xs)), np.zeros(len(xs))
         lows, highs = np.full(len(xs), np.inf), np.full(len(xs), -np.inf)
         for curve in members:
             inside = (xs >= curve.xs[0]) & (xs <= curve.xs[-1])
             places = xs[inside]
             total[inside] += np.interp(places, curve.xs, curve.values)
+            if curve.raw is not None:
+                raw[inside] += np.interp(places, curve.xs, curve.raw)
             number[inside] += 1
             lows[inside] = np.minimum(lows[inside], np.interp(places, curve.xs, curve.lows))
             highs[inside] = np.maximum(highs[inside], np.interp(places, curve.xs, curve.highs))
         some = number > 0
-        values = total[some] / number[some]
-        found.append(Curve(group, len(members), xs[some].astype(np.int64), xs[some], values, lows[some], highs[some]))
+        mean = Curve(
+            group,
+            len(members),
+            xs[some].astype(np.int64),
+            xs[some],
+            total[some] / number[some],
+            lows[some],
+            highs[some],
+        )
+        found.append(replace(mean, raw=raw[some] / number[some]) if members[0].raw is not None else mean)
     return found
 
 
 def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, samples: int) -> list[Curve]:
     """The lines over the wanted x; within a window, read again so closely that they are as fine as the whole was."""
     if reading.x == "metric" and reading.x_metric:
-        curves = _against(scope, runs, key, reading.x_metric, _FINE)
+        curves = _soft(_against(scope, runs, key, reading.x_metric, _FINE), reading)
         return [_cut(curve, reading.window) for curve in curves] if reading.window else curves
     if reading.window is None:
-        return [_curve(one) for one in series(scope, runs, [key], x=reading.x, samples=samples)[key]]
+        found = series(scope, runs, [key], x=reading.x, samples=samples, smoothing=reading.smoothing())[key]
+        return [_curve(one) for one in found]
     low, high = reading.window
     if reading.x == "step":
         ends = max(0, math.ceil(low)), max(0, math.floor(high))
-        found = series(scope, runs, [key], samples=samples, min_step=ends[0], max_step=ends[1])[key]
+        smoothing = reading.smoothing(max(0, math.ceil(reading.before)))
+        found = series(scope, runs, [key], samples=samples, min_step=ends[0], max_step=ends[1], smoothing=smoothing)[
+            key
+        ]
         return [_curve(one) for one in found]
     # The store cuts by step: a coarse reading tells which steps fall into the window.
     coarse = [one for one in series(scope, runs, [key], x=reading.x)[key] if one.xs[-1] >= low and one.xs[0] <= high]
@@ -182,6 +191,7 @@ def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, s
     stops = [min(int(np.searchsorted(one.xs, high, "right")), len(one.xs) - 1) for one in coarse]
     first = min(int(one.steps[at]) for one, at in zip(coarse, starts, strict=True))
     last = max(int(one.steps[at]) for one, at in zip(coarse, stops, strict=True))
+    since = min(int(one.steps[max(0, int(np.searchsorted(one.xs, reading.before)) - 1)]) for one in coarse)
     inside = {one.run_id for one in coarse}
     samples = _FINE if len(inside) <= 10 else samples
     fine = series(
@@ -192,6 +202,7 @@ def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, s
         samples=samples,
         min_step=min(first, last),
         max_step=max(first, last),
+        smoothing=reading.smoothing(min(since, first, last)),
     )[key]
     return [_cut(_curve(one), reading.window) for one in fine]
 
@@ -215,8 +226,20 @@ def _against(scope: Scope, runs: Sequence[RunView], key: str, x_metric: str, sam
     return curves
 
 
+def _soft(curves: list[Curve], reading: Reading) -> list[Curve]:
+    if not reading.smooth or not curves:
+        return curves
+    width = reading.width or max(one.xs[-1] for one in curves) - min(one.xs[0] for one in curves)
+    return [
+        replace(one, values=points.smoothed(one.xs, one.values, reading.smooth, width), raw=one.values)
+        for one in curves
+    ]
+
+
 def _curve(one: points.Series) -> Curve:
-    return Curve(one.run_id, one.count, one.steps, one.xs, one.values, one.lows, one.highs)
+    if one.soft is None:
+        return Curve(one.run_id, one.count, one.steps, one.xs, one.values, one.lows, one.highs)
+    return Curve(one.run_id, one.count, one.steps, one.xs, one.soft, one.lows, one.highs, one.values)
 
 
 def _cut(curve: Curve, window: tuple[float, float]) -> Curve:
@@ -226,6 +249,7 @@ def _cut(curve: Curve, window: tuple[float, float]) -> Curve:
         steps=curve.steps[inside],
         xs=curve.xs[inside],
         values=curve.values[inside],
+        raw=None if curve.raw is None else curve.raw[inside],
         lows=curve.lows[inside],
         highs=curve.highs[inside],
     )
@@ -255,6 +279,7 @@ def series(
     since_step: int | None = None,
     min_step: int | None = None,
     max_step: int | None = None,
+    smoothing: points.Smoothing | None = None,
 ) -> dict[str, list[points.Series]]:
     """The series of these metrics by key, one for each run that has the metric, in the order of the runs."""
     if x not in AXES:
@@ -270,4 +295,5 @@ def series(
         since_step=since_step,
         min_step=min_step,
         max_step=max_step,
+        smoothing=smoothing,
     )

@@ -15,6 +15,7 @@ from arwx.points._carry import BatchRecord, EntryRecord, Loading, Outline, Recor
 from arwx.points._history import columns, export, history
 from arwx.points._receipt import receipt
 from arwx.points._series import series
+from arwx.points._smooth import smoothed
 from arwx.points._stream import create, erase, last_seen, live, pending
 from arwx.points._types import (
     Appended,
@@ -28,6 +29,7 @@ from arwx.points._types import (
     Receipt,
     RunKey,
     Series,
+    Smoothing,
     WriterReceipt,
 )
 
@@ -49,6 +51,7 @@ __all__ = [
     "RunKey",
     "RunRecord",
     "Series",
+    "Smoothing",
     "WriterReceipt",
     "append",
     "columns",
@@ -64,5 +67,6 @@ __all__ = [
     "pending",
     "receipt",
     "series",
+    "smoothed",
     "unload",
 ]

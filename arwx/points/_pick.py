@@ -27,14 +27,21 @@ class Drawing(NamedTuple):
 
 def points(steps: Ints, xs: Floats, values: Floats, samples: int) -> Drawing:
     """At most `samples` of these points, which are ordered by `xs`; all of them when they are no more."""
+    return placed(steps, xs, values, samples)[0]
+
+
+def placed(steps: Ints, xs: Floats, values: Floats, samples: int) -> tuple[Drawing, Ints]:
+    """The same, and where among all points the drawn ones are."""
     if len(steps) <= samples:
-        return Drawing(steps, xs, values, values, values)
+        return Drawing(steps, xs, values, values, values), np.arange(len(steps))
     starts, ends, extras = _cut(xs, samples)
     lows, highs = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     always = [0, int(values.argmin()), int(values.argmax())][:extras]
-    chosen = np.unique(np.concatenate((ends, always)))
+    is_chosen = np.zeros(len(xs), bool)
+    is_chosen[ends] = is_chosen[always] = True
+    chosen = np.flatnonzero(is_chosen)
     bucket = np.searchsorted(starts, chosen, side="right") - 1
-    return Drawing(steps[chosen], xs[chosen], values[chosen], lows[bucket], highs[bucket])
+    return Drawing(steps[chosen], xs[chosen], values[chosen], lows[bucket], highs[bucket]), chosen
 
 
 def blocks(parts: npt.NDArray[Any], samples: int, *, by_time: bool, origin: float = 0.0) -> Drawing:

@@ -1,7 +1,7 @@
 """Series for charts: chunks narrower than a pixel are never decoded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +9,16 @@ import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from arwx.points import _chunk, _pick, _read
+from arwx.points import _chunk, _pick, _read, _smooth
 from arwx.points._chunk import BLOCK, BLOCK_POINTS, Points
 from arwx.points._codec import Corrupt
 from arwx.points._tables import chunks, streams
-from arwx.points._types import LAST_STEP, Floats, Ints, RunKey, Series
+from arwx.points._types import LAST_STEP, Floats, Ints, RunKey, Series, Smoothing
 
 _Where = tuple[str, str]
+
+# So many points of one answer are decoded, so that smoothing sees each; of more, what is known of their blocks.
+_MOST_SMOOTHED = 2_000_000
 
 
 @dataclass(slots=True)
@@ -48,6 +51,13 @@ class _View:
     samples: int
     low: int
     high: int
+    smoothing: Smoothing | None = None
+
+    @property
+    def reach(self) -> int:
+        """The first step that is read: smoothing sees more than is drawn."""
+        since = self.smoothing.since if self.smoothing else None
+        return self.low if since is None else min(self.low, since)
 
     @property
     def by_time(self) -> bool:
@@ -64,6 +74,7 @@ def series(
     since_step: int | None = None,
     min_step: int | None = None,
     max_step: int | None = None,
+    smoothing: Smoothing | None = None,
 ) -> dict[str, list[Series]]:
     """The series of each metric, one for each run that has points of it in the range, in the order of the runs.
 
@@ -71,17 +82,29 @@ def series(
     exclusive, `min_step` and `max_step` are inclusive. Of several points at one step the newest is drawn. The first,
     last, smallest and largest point are always there (with two or three samples: the first and last point, and the
     others in `lows` and `highs`); no more points than samples give them all. The runs are of one organization.
+
+    With `smoothing`, `soft` is the moving average over all points. Of more than two million points in one answer it
+    is that over the first and last of each stretch of 512 (4096 where those are many), within the range alone.
     """
     names = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
     low = max(min_step or 0, 0 if since_step is None else since_step + 1)
-    view = _View(x, samples, low, LAST_STEP if max_step is None else max_step)
+    high = LAST_STEP if max_step is None else max_step
+    view = _View(x, samples, low, high, smoothing if smoothing and smoothing.weight else None)
     run_ids = [key.run_id for key in runs]
     if not run_ids or not names:
         return {name: [] for name in names}
     org_id = runs[0].org_id
     lines = _lines(db, org_id, run_ids, names, view)
-    for line in lines.values():
-        _plan(line, view)
+    if view.smoothing and sum(chunk.count for line in lines.values() for chunk in line.chunks) > _MOST_SMOOTHED:
+        view = replace(view, smoothing=replace(view.smoothing, since=None))
+        lines = _lines(db, org_id, run_ids, names, view)
+        for line in lines.values():
+            _plan(line, view)
+    elif not view.smoothing:
+        for line in lines.values():
+            _plan(line, view)
+    if view.smoothing and view.smoothing.width is None:
+        view = replace(view, smoothing=replace(view.smoothing, width=_width(lines.values(), view)))
     _fetch(db, org_id, list(lines.values()))
     origins = _origins(db, org_id, run_ids) if x == "relative" else {}
     found: dict[str, list[Series]] = {name: [] for name in names}
@@ -109,7 +132,7 @@ def _lines(db: Session, org_id: int, run_ids: list[str], names: list[str], view:
             chunks.c.org_id == org_id,
             chunks.c.run_id.in_(run_ids),
             chunks.c.key.in_(names),
-            chunks.c.last_step >= view.low,
+            chunks.c.last_step >= view.reach,
             chunks.c.first_step <= view.high,
         )
         .order_by(chunks.c.first_step, chunks.c.number)
@@ -119,10 +142,26 @@ def _lines(db: Session, org_id: int, run_ids: list[str], names: list[str], view:
         lines.setdefault((run_id, key), _Line(run_id, key)).chunks.append(_Chunk(*rest))
     wanted = set(names)
     for where, points in _read.pending(db, org_id, run_ids, wanted.__contains__).items():
-        start, end = np.searchsorted(points.steps, (view.low, view.high + 1))
+        start, end = np.searchsorted(points.steps, (view.reach, view.high + 1))
         if start < end:
             lines.setdefault(where, _Line(*where)).pending = points[start:end]
     return lines
+
+
+def _width(lines: Iterable[_Line], view: _View) -> float:
+    """How far all series reach together, as far as their chunks and batches tell without being decoded."""
+    axis = "ts" if view.by_time else "step"
+    firsts, lasts = [], []
+    for line in lines:
+        for chunk in line.chunks:
+            brief = _joined([chunk.brief])[0]
+            firsts.append(float(brief[f"first_{axis}"]))
+            lasts.append(float(brief[f"last_{axis}"]))
+        if line.pending is not None:
+            xs = line.pending.ts if view.by_time else line.pending.steps
+            firsts.append(float(xs[0]))
+            lasts.append(float(xs[-1]))
+    return max(0.0, max(lasts, default=0.0) - min(firsts, default=0.0))
 
 
 def _plan(line: _Line, view: _View) -> None:
@@ -211,19 +250,36 @@ def _origins(db: Session, org_id: int, run_ids: list[str]) -> dict[str, float]:
 def _draw(line: _Line, view: _View, origin: float) -> Series | None:
     if line.level == "payload":
         steps, ts, values = _points(line, view)
-        if not len(steps):
+        if view.by_time and (ts[1:] < ts[:-1]).any():
+            order = np.argsort(ts, kind="stable")
+            steps, ts, values = steps[order], ts[order], values[order]
+        xs = ts - origin if view.by_time else steps.astype(np.float64)
+        inside: Ints | slice = np.flatnonzero(steps >= view.low) if view.reach < view.low else slice(None)
+        count = len(steps[inside])
+        if not count:
             return None
-        if view.by_time:
-            if (ts[1:] < ts[:-1]).any():
-                order = np.argsort(ts, kind="stable")
-                steps, ts, values = steps[order], ts[order], values[order]
-            xs = ts - origin
-        else:
-            xs = steps.astype(np.float64)
-        return Series(line.run_id, len(steps), *_pick.points(steps, xs, values, view.samples))
+        drawing, places = _pick.placed(steps[inside], xs[inside], values[inside], view.samples)
+        soft = None
+        if view.smoothing:
+            at = places if isinstance(inside, slice) else inside[places]
+            unit = _smooth.unit(xs[inside], view.smoothing.width or 0.0, count)
+            soft = _smooth.average(xs, values, at, view.smoothing.weight, unit)
+        return Series(line.run_id, count, *drawing, soft)
     parts = _blocks(line, view)
+    count = int(parts["count"].sum())
     drawing = _pick.blocks(parts, view.samples, by_time=view.by_time, origin=origin)
-    return Series(line.run_id, int(parts["count"].sum()), *drawing)
+    soft = None
+    if view.smoothing:
+        axis = "ts" if view.by_time else "step"
+        ends = np.column_stack((parts[f"first_{axis}"], parts[f"last_{axis}"])).ravel().astype(np.float64)
+        xs = np.maximum.accumulate(ends - (origin if view.by_time else 0.0))
+        values = np.column_stack((parts["first"], parts["last"])).ravel()
+        # Several drawn points may stand in one block.
+        at, which = np.unique(np.searchsorted(xs, drawing.xs, side="right") - 1, return_inverse=True)
+        unit = _smooth.unit(xs, view.smoothing.width or 0.0, count)
+        counts = np.repeat(parts["count"] / 2.0, 2)
+        soft = _smooth.average(xs, values, at, view.smoothing.weight, unit, counts)[which]
+    return Series(line.run_id, count, *drawing, soft)
 
 
 def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
@@ -257,7 +313,7 @@ def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
         points = _chunk.join(found)
         points = points if is_apart else points.in_order()
         steps, ts, values = points.steps, points.ts, points.values
-    start, end = np.searchsorted(steps, (view.low, view.high + 1))
+    start, end = np.searchsorted(steps, (view.reach, view.high + 1))
     steps, values, ts = steps[start:end], values[start:end], ts[start:end]
     keep = _chunk.drawn(steps)
     if not keep.all():

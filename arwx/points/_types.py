@@ -123,7 +123,8 @@ class Series:
     """One metric of one run, ready to draw: arrays of equal length, ordered by `xs`.
 
     `count` is the number of points in the range before downsampling. A drawn point is a stored point; `lows` and
-    `highs` hold the smallest and largest value of the stretch that it stands for.
+    `highs` hold the smallest and largest value of the stretch that it stands for, and `soft` the average around it
+    where one was asked for.
     """
 
     run_id: str
@@ -133,6 +134,19 @@ class Series:
     values: Floats
     lows: Floats
     highs: Floats
+    soft: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """How series are smoothed: `weight` from 0 to 0.99, in a chart that is `width` wide in x (None: as wide as they).
+
+    Points before the range count too, from the step `since` on.
+    """
+
+    weight: float
+    width: float | None = None
+    since: int | None = None
 
 
 class WriterReceipt(Struct):

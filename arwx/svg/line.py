@@ -352,7 +352,9 @@ def _telling(stretches: Whole, ys: Floats) -> Whole:
     order = np.lexsort((ys, stretches))
     starts = np.flatnonzero(np.diff(stretches, prepend=-1))
     ends = np.append(starts[1:], len(ys)) - 1
-    return np.unique(np.concatenate(([0], order[starts], order[ends], [len(ys) - 1])))
+    is_chosen = np.zeros(len(ys), bool)
+    is_chosen[[0, -1]] = is_chosen[order[starts]] = is_chosen[order[ends]] = True
+    return np.flatnonzero(is_chosen)
 
 
 def _dot(x_share: float, y_px: float) -> Dot:

@@ -212,6 +212,14 @@ def test_smoothing_is_unbiased_and_keeps_the_raw_line(ada_at_home: Visitor, ada:
     assert flat[0] == 1.0, "the first value is itself, whatever the weight"
 
 
+def test_a_mean_of_smoothed_runs_is_the_smoothed_mean(ada_at_home: Visitor, lab: Caller) -> None:
+    found = json.loads(ada_at_home.get("/p/char-lm/values?key=val/bpb&by=config.lr&smooth=0.7").data)["series"]
+    one = json.loads(ada_at_home.get("/p/char-lm/values?key=val/bpb&run=a&smooth=0.7").data)["series"][0]
+    (mean,) = [series for series in found if series["name"] == "0.1"]
+    assert mean["ys"] == pytest.approx([2.5 - s / 20 for s in range(20)])
+    assert mean["smooth"] == pytest.approx([value + 0.5 for value in one["smooth"]])
+
+
 def test_extremes_are_clipped_and_counted(ada_at_home: Visitor, ada: Caller) -> None:
     ada.run("char-lm", id="one")
     ada.ingest("one", [point(s, loss=1e6 if s == 50 else 1.0 + s % 2) for s in range(100)], first_seq=0)
