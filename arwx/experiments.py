@@ -16,7 +16,7 @@ from arwx.frontier import CRASH, DROP, KEEP, Noise, Step, Tried, Verdict, fronti
 from arwx.models import Decision, Experiment, Project, ResearchSession
 
 _STATUSES = {"keep": KEEP, "drop": DROP, "discard": DROP, "crash": CRASH}
-_TEXT_LIMITS = {"note": 65_536, "commit": 64, "parent": 64, "tag": 128, "branch": 255, "diff": 2**24}
+_TEXT_LIMITS = {"note": 65_536, "tag": 128, "branch": 255, "diff": 2**24}
 
 
 @dataclass(frozen=True)
@@ -331,4 +331,6 @@ def _same_project(project_id: str, project: Project) -> None:
 
 def _text(fields: dict[str, Any], name: str) -> str | None:
     value = fields.get(name)
+    if value is not None and name in {"commit", "parent"}:
+        return ids.check_commit(value, name)
     return None if value is None else ids.check_text(value, name, _TEXT_LIMITS[name])

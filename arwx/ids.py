@@ -10,6 +10,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letter
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _NAME_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\#?%:\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_COMMIT = re.compile(r"(?!-)[^\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]{1,64}\Z")
 
 _ADJECTIVES = (
     "amber brave bright calm clear copper crisp dapper deft eager early faint fair fleet fresh gentle glad "
@@ -61,6 +62,18 @@ def check_text(value: str, field: str, limit: int) -> str:
         raise invalid(field, f"must have at most {limit:,} characters")
     if "\x00" in value:
         raise invalid(field, "must not contain the NUL character")
+    return value
+
+
+def is_commit(text: str) -> bool:
+    """Whether the text may be the hash of a commit or the name of a ref: nothing that a program takes for an option."""
+    return _COMMIT.match(text) is not None
+
+
+def check_commit(value: str, field: str) -> str:
+    """The commit itself, or `Invalid`. Nobody is made to say one."""
+    if value and not is_commit(value):
+        raise invalid(field, "must be a hash or a ref: 1 to 64 characters without blanks, the first of them no -")
     return value
 
 

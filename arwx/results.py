@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from arwx import experiments, projects
+from arwx import experiments, ids, projects
 from arwx.access import Scope
 from arwx.errors import Invalid
 from arwx.frontier import CRASH, DROP, KEEP
@@ -109,6 +109,8 @@ def _row(number: int, line: str) -> Row:
     for name, text in (("commit", commit), ("description", description)):
         if len(text) > _LONGEST[name] or "\x00" in text:
             raise Invalid(f"line {number}: {name} must have at most {_LONGEST[name]:,} characters, and no NUL")
+    if commit and not ids.is_commit(commit):
+        raise Invalid(f"line {number}: commit must be a hash or a ref, not {commit!r}")
     score, memory = _number(number, METRIC, score_text), _number(number, _MEMORY, memory_text)
     # 0.000000 is how the table says that there is no score.
     if status == KEEP and not score:

@@ -28,7 +28,6 @@ _TEXT_LIMITS = {
     "group": 255,
     "job_type": 255,
     "notes": 65_536,
-    "commit": 64,
     "diff_sha": 64,
     "experiment_id": 64,
 }
@@ -379,9 +378,10 @@ def _insert(scope: Scope, project: Project, run_id: str, fields: dict[str, Any])
         "started_at": _started(fields.get("started_at")) or now,
         **{
             field: ids.check_text(fields[field], field, _TEXT_LIMITS[field])
-            for field in ("group", "job_type", "notes", "commit", "diff_sha", "experiment_id")
+            for field in ("group", "job_type", "notes", "diff_sha", "experiment_id")
             if fields.get(field) is not None
         },
+        "commit": None if (commit := fields.get("commit")) is None else ids.check_commit(commit, "commit"),
     }
     # Ranks that share one run id register it at the same moment: one makes it, the rest find it.
     made = db.insert(scope.db, Run).values(values).on_conflict_do_nothing(index_elements=["org_id", "id"])

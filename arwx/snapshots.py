@@ -8,7 +8,7 @@ import msgspec
 from arwx import blobs, trees
 from arwx.access import Scope
 from arwx.blobstore import Store
-from arwx.errors import NotFound
+from arwx.errors import NotFound, invalid
 from arwx.models import Experiment
 from arwx.trees import Entry, TreeDiff
 
@@ -32,6 +32,8 @@ def attach(scope: Scope, experiment: Experiment, entries: list[Entry]) -> Snapsh
     Raises `Invalid` for a tree that cannot be, and `Conflict` with `missing` when blobs of it are not uploaded yet.
     """
     checked = trees.check(entries)
+    if not checked:
+        raise invalid("entries", "must have at least one item")
     blobs.require(scope, checked)
     experiment.tree = [msgspec.to_builtins(entry) for entry in checked]
     experiment.tree_sha = trees.digest(checked)

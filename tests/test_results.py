@@ -96,6 +96,7 @@ def test_a_goal_that_is_there_stays(ada: Caller, arwx: Any, table: Path) -> None
         ("a\tnan\t1.0\tkeep\twhy", "line 8: val_bpb must be a number, not 'nan'"),
         ("a\t1.0\tmuch\tkeep\twhy", "line 8: memory_gb must be a number, not 'much'"),
         ("a\t0.000000\t1.0\tkeep\twhy", "line 8: what is kept needs its val_bpb"),
+        ("-f\t1.0\t1.0\tkeep\twhy", "line 8: commit must be a hash or a ref, not '-f'"),
         ("a,1.0,1.0,keep,why", "line 8: 1 columns instead of 5"),
         (f"{'a' * 65}\t1.0\t1.0\tkeep\twhy", "line 8: commit must have at most 64 characters, and no NUL"),
     ],

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -129,6 +130,28 @@ def test_reading_needs_no_more_than_a_read_key_and_writing_does(ada: Caller, mak
     assert reader.open(f"/v1/experiments/{one}/tree", "PUT", json={"entries": []}).status_code == 403
 
 
+def test_a_tree_without_files_is_refused(ada: Caller) -> None:
+    answer = ada.open(f"/v1/experiments/{experiment(ada)}/tree", "PUT", json={"entries": []})
+    assert (answer.status_code, answer.json["errors"]) == (
+        422,
+        [{"field": "entries", "message": "must have at least one item"}],
+    )
+
+
+@pytest.mark.parametrize("commit", ["--detach", "-f", "a b", "a\nb", "a\u202eb", "x" * 65])
+def test_a_commit_is_none_that_git_would_take_for_something_else(ada: Caller, commit: str) -> None:
+    ada.post("/v1/sessions", json={"project": "char-lm", "id": "s"})
+    for path, body, field in [
+        ("/v1/experiments", {"session_id": "s", "commit": commit}, "commit"),
+        ("/v1/experiments", {"session_id": "s", "parent": commit}, "parent"),
+        ("/v1/runs", {"project": "char-lm", "commit": commit}, "commit"),
+    ]:
+        answer = ada.post(path, json=body)
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+    for good in ["baseline", "HEAD~2", "feature/größe", "v1.0+dirty", "0" * 40]:
+        assert ada.post("/v1/experiments", json={"session_id": "s", "commit": good}).json["commit"] == good
+
+
 class Lab:
     """A real server, and a shell that has its key."""
 
@@ -196,6 +219,23 @@ def test_the_script_rebuilds_the_tree_to_the_same_hash(lab: Lab) -> None:
     assert json.loads((lab.folder / "again.config.json").read_text()) == config
     assert not list(lab.folder.rglob("pwned"))
     assert lab.rebuild(one, "again").returncode == 1  # it never writes over what is there
+
+
+def test_the_key_is_in_no_arguments(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments are for everybody on the machine to see."""
+    real, tools, told = shutil.which("curl"), lab.folder / "tools", lab.folder / "arguments"
+    tools.mkdir()
+    (tools / "curl").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >>{told}\nexec {real} "$@"\n')
+    (tools / "curl").chmod(0o755)
+    session = lab.call("POST", "/v1/sessions", {"project": "char-lm"})["id"]
+    one = lab.call("POST", "/v1/experiments", {"session_id": session})["id"]
+    lab.call("POST", "/v1/blobs", b"x = 1\n")
+    lab.call("PUT", f"/v1/experiments/{one}/tree", {"entries": [entry("a.py", b"x = 1\n")]})
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        assert lab.rebuild(one, "again").returncode == 0
+    assert "/v1/blobs/" in told.read_text()
+    assert lab.key not in told.read_text()
 
 
 def test_the_script_rebuilds_a_commit_and_its_change(lab: Lab) -> None:

@@ -17,6 +17,7 @@ from tests.server import Server
 # Without a slash or a colon, for names; with both, for everything else.
 NAME = "\"'><svg onload=alert(1)><img src=x onerror=alert(2)>{{7*7}}"
 TEXT = NAME + "</script><script>alert(3)</script></title></textarea>javascript:alert(4)]]><script>alert(5)</script>"
+COMMIT = "".join(TEXT.split())[:64]
 SVG = f'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(6)"><script>alert(7)</script><text>{NAME}</text></svg>'
 MOST_PAGES = 150
 
@@ -61,7 +62,7 @@ class Poisoner:
             self.must(
                 "POST",
                 "/v1/runs",
-                {"project": NAME, "id": run_id, "config": config, "host": host, "commit": TEXT[:64], **fields},
+                {"project": NAME, "id": run_id, "config": config, "host": host, "commit": COMMIT, **fields},
             )
             metrics = {TEXT[:255]: 1.0, f"group/{TEXT}"[:255]: 2.0, "loss": 3.0}
             points = [
@@ -83,8 +84,8 @@ class Poisoner:
                 "id": f"e{number}",
                 "note": TEXT,
                 "run_id": run_id,
-                "commit": TEXT[:64],
-                "parent": TEXT[:64],
+                "commit": COMMIT,
+                "parent": COMMIT,
             }
             self.must(
                 "POST",

@@ -200,7 +200,7 @@ def test_the_script_that_reproduces_it_is_copied_and_saved(story: Page, server: 
     opened(story, 1)
     story.click("[aria-label='Copy: Reproduce in a shell']")
     copied = story.evaluate("navigator.clipboard.readText()")
-    assert copied.startswith("curl -sf ")
+    assert "curl -sf -H @- " in copied
     assert re.search(rf"{re.escape(server.base_url)}/v1/experiments/exp_\w+/reproduce \| sh\Z", copied)
     with story.expect_download() as saved:
         story.click("text=Download the script")

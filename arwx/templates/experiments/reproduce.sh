@@ -10,7 +10,11 @@ folder=${1:-{{ experiment.id }}}
 server=${ARWANDB_BASE_URL:-{{ base_url() | in_shell }}}
 
 fail() { echo "$1" >&2; exit 1; }
-fetch() { curl -sSf -H "Authorization: Bearer ${ARWANDB_API_KEY:?is not set}" "$server/v1/$1"; }
+# The key goes through a pipe: the arguments of a program are for everybody on the machine to see.
+fetch() {
+  : "${ARWANDB_API_KEY:?is not set}"
+  printf 'Authorization: Bearer %s\n' "$ARWANDB_API_KEY" | curl -sSf -H @- "$server/v1/$1"
+}
 sha() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d' ' -f1; }
 
 [ ! -e "$folder" ] || fail "$folder is there already."
@@ -41,7 +45,7 @@ done <"$manifest" | sha)
 [ "$tree" = {{ experiment.tree_sha }} ] || fail "The tree is $tree, not {{ experiment.tree_sha }}."
 echo "tree $tree"
 {% elif experiment.commit %}
-git -C "${2:-.}" worktree add --detach "$(case $folder in /*) echo "$folder" ;; *) echo "$PWD/$folder" ;; esac)" {{ experiment.commit | in_shell }}
+git -C "${2:-.}" worktree add --detach -- "$(case $folder in /*) echo "$folder" ;; *) echo "$PWD/$folder" ;; esac)" {{ experiment.commit | in_shell }}
 {% if experiment.diff_sha %}
 change=$(mktemp)
 trap 'rm -f "$change"' EXIT
