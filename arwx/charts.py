@@ -40,10 +40,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Hole:
-    """Where a run logged values that are not finite, and how many in all."""
+    """Where a run logged values that are not finite: the places of the first and the last of them, and their steps."""
 
     run_id: str
     x: float
+    until: float
+    first_step: int
+    last_step: int
     count: int
 
 
@@ -116,8 +119,8 @@ def chart(
     samples = DEFAULT_SAMPLES if groups is None or len(runs) <= 20 else _OF_MANY
     curves = _curves(scope, runs, key, reading, samples)
     if groups is not None:
-        curves = means(curves, groups)
-    return Chart(key, reading.x, curves, any(run.is_live for run in runs), _holes(runs, key, reading, groups))
+        return Chart(key, reading.x, means(curves, groups), any(run.is_live for run in runs))
+    return Chart(key, reading.x, curves, any(run.is_live for run in runs), _holes(runs, key, reading.x, curves))
 
 
 def moments(scope: Scope, runs: Sequence[RunView], key: str, curves: Sequence[Curve]) -> dict[str, list[int]]:
@@ -255,17 +258,27 @@ def _cut(curve: Curve, window: tuple[float, float]) -> Curve:
     )
 
 
-def _holes(runs: Sequence[RunView], key: str, reading: Reading, groups: Mapping[str, str] | None) -> tuple[Hole, ...]:
-    """The first and the last step at which a run logged a value that is not finite. Only steps are known of them."""
-    if reading.x != "step" or groups is not None:
-        return ()
+def _holes(runs: Sequence[RunView], key: str, x: str, curves: Sequence[Curve]) -> tuple[Hole, ...]:
+    """From the first to the last value of each run that is not finite. Only their steps are known.
+
+    Over another x they stand where the points around them do; what came after the last point, at that.
+    """
+    by_run = {curve.run_id: curve for curve in curves if len(curve.xs)}
     found = []
     for run in runs:
         metric = run.latest.get(key)
-        if metric is None or not metric.nonfinite:
+        if metric is None or metric.nonfinite_first is None or metric.nonfinite_last is None:
             continue
-        ends = dict.fromkeys(step for step in (metric.nonfinite_first, metric.nonfinite_last) if step is not None)
-        found += [Hole(run.id, float(step), metric.nonfinite) for step in ends]
+        ends = metric.nonfinite_first, metric.nonfinite_last
+        if x == "step":
+            places = float(ends[0]), float(ends[1])
+        elif (curve := by_run.get(run.id)) is not None:
+            order = np.argsort(curve.steps, kind="stable")
+            at = np.interp(ends, curve.steps[order], curve.xs[order])
+            places = float(at.min()), float(at.max())
+        else:
+            continue
+        found.append(Hole(run.id, *places, *ends, metric.nonfinite))
     return tuple(found)
 
 

@@ -120,10 +120,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Where a run logged a value that is not finite: x in percent of the width."""
+    """Where a run logged values that are not finite: the first and the last of them, in percent of the width.
+
+    `marks` are those of the two that are in sight; all others are in `reach`, from and to.
+    """
 
     run_id: str
-    x: float
+    marks: tuple[float, ...]
+    reach: tuple[float, float]
     words: str
 
 
@@ -190,15 +194,18 @@ class _Scale:
 
 
 def draw(
-    chart: Chart, size: Size = DEFAULT_SIZE, axes: Axes = DEFAULT_AXES, holes: Sequence[tuple[str, float, str]] = ()
+    chart: Chart,
+    size: Size = DEFAULT_SIZE,
+    axes: Axes = DEFAULT_AXES,
+    holes: Sequence[tuple[str, float, float, str]] = (),
 ) -> Drawing:
     """Lay out a chart. Deterministic: the same chart gives the same text.
 
     A value that is not finite is a gap in its line; on a logarithmic axis so are values ≤ 0, and `left_out`
-    says how many; `outside` counts those beyond the ends of y. A point without neighbours is a dot. `holes` are
-    places (run, x, words) that are marked at the foot. Paths are whole numbers, relative, in a box that is
-    stretched over the plotting area, so that one path serves every width. Where many lines share it, each keeps the
-    lowest and the highest of its points in every stretch of x, its first and its last: no spike is lost.
+    says how many; `outside` counts those beyond the ends of y. A point without neighbours is a dot. `holes`
+    (run, first x, last x, words) are marked at the foot; without a window x reaches to them. Paths are whole numbers,
+    relative, in a box that is stretched over the plotting area, so that one path serves every width. Where many lines
+    share it, each keeps the lowest and the highest of its points in every stretch of x, its first and its last: no spike is lost.
     """
     x_unit, y_unit = (1, 4) if len(chart.series) > _MANY else (2, 10)
     x_unit, y_unit = min(x_unit, _REACH // size.width), min(y_unit, _REACH // size.height)
@@ -221,6 +228,8 @@ def draw(
         return Drawing(size, _box(size, x_unit, y_unit), "", (), (), (), (), 0.0, 0.0, 0.0, 0.0, left_out)
 
     x_low, x_high = axes.window or _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
+    if not axes.window:
+        x_low, x_high = min([x_low, *(hole[1] for hole in holes)]), max([x_high, *(hole[2] for hole in holes)])
     if axes.is_log_x and x_low <= 0:
         x_low = min(float(s.xs[keep].min()) for s, keep in drawn)
     y_low, y_high = _heights(drawn, axes)
@@ -248,9 +257,7 @@ def draw(
         y_high=y_high,
         left_out=left_out,
         outside=sum(int(np.count_nonzero(keep & ((s.values < y_low) | (s.values > y_high)))) for s, keep in drawn),
-        holes=tuple(
-            Hole(run_id, round(x.share(at) * 100, 2), words) for run_id, at, words in holes if x_low <= at <= x_high
-        ),
+        holes=tuple(_hole(*hole, x) for hole in holes if hole[1] <= x_high and hole[2] >= x_low),
         is_log_x=axes.is_log_x,
     )
 
@@ -271,6 +278,12 @@ def _heights(drawn: list[tuple[Series, Bools]], axes: Axes) -> tuple[float, floa
         return low, high
     # One end was asked for beyond all data: the other one gives way.
     return (low, low + abs(low) or 1.0) if axes.high is None else (high - (abs(high) or 1.0), high)
+
+
+def _hole(run_id: str, first: float, last: float, words: str, x: _Scale) -> Hole:
+    low, high = (round(x.share(min(max(end, x.low), x.high)) * 100, 2) for end in (first, last))
+    marks = [place for end, place in ((first, low), (last, high)) if x.low <= end <= x.high]
+    return Hole(run_id, tuple(dict.fromkeys(marks)), (low, high), words)
 
 
 def _box(size: Size, x_unit: int, y_unit: int) -> str:

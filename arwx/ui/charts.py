@@ -303,15 +303,18 @@ def _figure(shown: Shown, key: str, size: line.Size) -> Figure:
         high=choice.y_high,
         is_clipped=choice.is_clipped,
     )
-    holes = [(hole.run_id, hole.x, _hole_words(hole, shown)) for hole in found.holes]
+    holes = [(hole.run_id, hole.x, hole.until, _hole_words(hole, shown)) for hole in found.holes]
     drawing = line.draw(found, size, axes, holes)
     nonfinite = sum(run.latest[key].nonfinite for run in shown.runs if key in run.latest)
     return Figure(key, found, drawing, _summary(found, shown), nonfinite)
 
 
 def _hole_words(hole: charts.Hole, shown: Shown) -> str:
-    values = _plural(hole.count, "value")
-    return f"{shown.names[hole.run_id]}: step {int(hole.x):,}, one of {values} that were not finite"
+    """Which values were lost to the drawing. Of what kind each was is not stored."""
+    at = f"step {hole.first_step:,}"
+    if hole.first_step < hole.last_step:
+        at = f"between steps {hole.first_step:,} and {hole.last_step:,}"
+    return f"{shown.names[hole.run_id]}: {_plural(hole.count, 'value')} NaN or infinite, {at}"
 
 
 def _section(key: str, objective: str | None, prefixes: Mapping[str, int]) -> str:
@@ -339,6 +342,7 @@ def _summary(found: Chart, shown: Shown) -> str:
     said += [_in_words(curve, shown) for curve in found.series[:_NAMED_AT_MOST] if len(curve.values)]
     if len(found.series) > _NAMED_AT_MOST:
         said.append(f"And {len(found.series) - _NAMED_AT_MOST} more.")
+    said += [f"{_hole_words(hole, shown)}." for hole in found.holes[:_NAMED_AT_MOST]]
     return " ".join(said)
 
 

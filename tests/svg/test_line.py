@@ -293,6 +293,15 @@ def test_what_was_smoothed_stays_in_the_picture_for_few_lines() -> None:
 
 
 def test_holes_are_marked_where_they_are_in_the_window() -> None:
-    holes = [("run_a", 1.0, "one"), ("run_a", 9.0, "far")]
-    drawing = line.draw(Chart([series([1, 2, 3])]), holes=holes)
-    assert [(hole.x, hole.words) for hole in drawing.holes] == [(50.0, "one")]
+    chart = Chart([series([1, 2, 3])])
+    (hole,) = line.draw(chart, holes=[("run_a", 1.0, 1.0, "one")]).holes
+    assert (hole.marks, hole.reach, hole.words) == ((50.0,), (50.0, 50.0), "one")
+    (cut,) = line.draw(chart, axes=Axes(window=(0, 2)), holes=[("run_a", 1.0, 9.0, "far")]).holes
+    assert (cut.marks, cut.reach) == ((50.0,), (50.0, 100.0))
+    assert line.draw(chart, axes=Axes(window=(0, 2)), holes=[("run_a", 5.0, 9.0, "gone")]).holes == ()
+
+
+def test_a_run_that_ends_in_nan_is_drawn_to_its_end() -> None:
+    drawing = line.draw(Chart([series([1, 2, 3])]), holes=[("run_a", 3.0, 4.0, "lost")])
+    assert (drawing.x_low, drawing.x_high) == (0, 4)
+    assert drawing.holes[0].marks == (75.0, 100.0)

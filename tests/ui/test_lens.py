@@ -228,14 +228,30 @@ def test_extremes_are_clipped_and_counted(ada_at_home: Visitor, ada: Caller) -> 
     assert "outside" in ada_at_home.get("/p/char-lm/chart?key=loss&ymax=1.5", is_htmx=True).text
 
 
-def test_values_that_are_not_finite_have_a_mark_at_the_foot(ada_at_home: Visitor, ada: Caller) -> None:
+def test_values_that_are_not_finite_are_marked_from_the_first_to_the_last(ada_at_home: Visitor, ada: Caller) -> None:
     ada.run("char-lm", id="one", name="<one>")
-    entries = [{"step": s, "metrics": {"loss": 1.0}} for s in range(10)]
-    entries[4] = {"step": 4, "metrics": {}, "nonfinite": ["loss"]}
+    entries = [{"step": s, "ts": 1e9 + 2 * s, "metrics": {"loss": 1.0, "tokens": s * 10.0}} for s in range(10)]
+    for step, lost in ((4, "NaN"), (6, "Infinity"), (11, "-Infinity")):
+        entries[step:] = [{"step": step, "ts": 1e9 + 2 * step, "metrics": {"loss": lost}}, *entries[step + 1 :]]
     ada.ingest("one", entries, first_seq=0)
+    places = {}
+    for x in ("step", "relative", "metric:tokens"):
+        chart = ada_at_home.get(f"/p/char-lm/chart?key=loss&x={x}", is_htmx=True).text
+        assert "&lt;one&gt;: 3 values NaN or infinite, between steps 4 and 11" in chart
+        assert "3 NaN or ∞" in chart
+        hole = chart[chart.index('<g class="hole') : chart.index('<g class="ends"')]
+        places[x] = re.findall(r'<svg x="([\d.]+)%"', hole)
+        assert "<line x1=" in hole
+    assert places["step"] == [f"{4 / 11 * 100:.2f}", "100.0"]
+    assert places["relative"] == places["metric:tokens"] == [f"{4 / 9 * 100:.2f}", "100.0"]
+    assert ada_at_home.get("/p/char-lm/chart.svg?key=loss").text.count("between steps 4 and 11</title>") == 2
+
+
+def test_a_metric_that_was_never_finite_says_so(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.run("char-lm", id="one")
+    ada.ingest("one", [{"step": s, "metrics": {"loss": "NaN", "lr": 1}} for s in range(3)], first_seq=0)
     chart = ada_at_home.get("/p/char-lm/chart?key=loss", is_htmx=True).text
-    assert chart.count('class="hole') == 1
-    assert "&lt;one&gt;: step 4, one of 1 value that were not finite" in chart or "step 4" in chart
+    assert "No number to draw: all 3 values were NaN or infinite" in chart
 
 
 def test_all_points_come_as_csv(ada_at_home: Visitor, lab: Caller, mallory_at_home: Visitor) -> None:
