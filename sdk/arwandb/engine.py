@@ -25,6 +25,7 @@ _SAVE_EVERY_S = 1.0
 _TRIES_TO_CLOSE = 3
 # How long the end of a run waits for a server that is not there, unless it was told how long: enough for a restart.
 _ABSENT_S = 2.0
+_LONGEST_LOOK_S = 3.0
 _NO_KEY = b'{"detail":"there is none; set ARWANDB_API_KEY or run: python -m arwandb login"}'
 
 
@@ -38,7 +39,7 @@ class Engine:
         papers: Papers,
         *,
         next_step: int = 0,
-        describe: Callable[[], None] | None = None,
+        describe: Callable[[Callable[[], bool]], None] | None = None,
     ) -> None:
         self.settings, self.identity, self.papers = settings, identity, papers
         self.disk = Disk()
@@ -59,7 +60,10 @@ class Engine:
         self._is_closing = False
         self._give_up_at = NEVER
         self._is_stopped = False
+        self._describe_until = NEVER
+        self._described = threading.Event()
         self._saved_version = -1
+        self._has_patch_file = False
         self._saved_at = self._synced_at = NEVER * -1
         self._acked_saved = 0
         self._ack_due = 0.0
@@ -176,6 +180,24 @@ class Engine:
         except (OSError, ValueError) as error:
             notice.once("disk", f"cannot write to {self.folder} ({error})")
 
+    def _save_patch(self) -> None:
+        """Keep the uncommitted changes for a later sync."""
+        if self.papers.patch is None or not self._has_disk:
+            return
+        try:
+            self.disk.replace(self.spool.path(papers_.PATCH), self.papers.patch.encode(), is_synced=False)
+            self._has_patch_file = True
+        except OSError as error:
+            notice.once("disk", f"cannot write to {self.folder} ({error})")
+
+    def _forget_patch(self) -> None:
+        if self._has_patch_file and self.papers.patch is None:
+            self._has_patch_file = False
+            try:
+                self.disk.remove(self.spool.path(papers_.PATCH))
+            except OSError:
+                pass  # sent again by a later sync; that is harmless
+
     # The sender.
 
     def _send(self, request: Request) -> Response:
@@ -192,9 +214,11 @@ class Engine:
     def _send_forever(self) -> None:
         try:
             if self._describe is not None:
-                self._describe()
+                self._describe(lambda: time.monotonic() >= self._describe_until)
+                self._save_patch()
         except Exception as error:  # noqa: BLE001 - a description is welcome, not needed
             notice.once("describe", f"the code version could not be read: {error}")
+        self._described.set()
         sender = self.sender
         if sender is None:
             self.registered.set()
@@ -210,6 +234,7 @@ class Engine:
             if sender.is_registered or sender.refusal is not None:
                 self.registered.set()
             self._save_ack(now)
+            self._forget_patch()
             if sender.is_done or self._is_hopeless(now):
                 break
             delay = due - time.monotonic()
@@ -263,6 +288,10 @@ class Engine:
         """
         now = time.monotonic()
         deadline = now + timeout
+        # What the code is, is worth a part of the time that is left.
+        look = min(_LONGEST_LOOK_S, timeout * 0.4)
+        self._describe_until = now + look
+        self._described.wait(look + 0.6)
         self._end = end
         if not is_patient:
             self._give_up_at = now + _ABSENT_S
@@ -290,7 +319,7 @@ class Engine:
     def _tidy(self) -> None:
         """Remove what a delivered stream leaves behind."""
         try:
-            for ending in (".run", ".ack", ".lock"):
+            for ending in (".run", ".ack", ".lock", papers_.PATCH):
                 self.disk.remove(self.spool.path(ending))
             self.disk.remove_folder(self.folder)
         except OSError:

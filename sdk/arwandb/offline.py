@@ -35,6 +35,7 @@ class Spooled:
         self.project = str((document or {}).get("run", {}).get("project") or "")
         self.base_url = str((document or {}).get("base_url") or "")
         self.papers = Papers({"id": identity.run, "project": self.project}, document=document)
+        self.papers.patch = _patch(disk, f"{folder}/{identity.stem}{papers_.PATCH}")
         acked = ack.get("next_seq")
         self.reader = SpoolReader(disk, folder, identity, acked if isinstance(acked, int) else 0)
         self.fault: str | None = None
@@ -45,6 +46,14 @@ class Spooled:
             self.reader.scan_all()
         except (OSError, NewerFormat) as error:
             self.fault = str(error)
+
+
+def _patch(disk: Disk, path: str) -> str | None:
+    """The uncommitted changes that are kept there. Damaged ones have another hash, and the server's answer shows it."""
+    try:
+        return disk.read(path, 0, 64 << 20).decode()
+    except (OSError, ValueError):
+        return None
 
 
 class Receipt:
@@ -189,6 +198,8 @@ def _sync_stream(
             break
         time.sleep(min(max(0.0, due - time.monotonic()), 1.0) if not sender.is_done else 0.0)
     _save_ack(one)
+    if one.papers.patch is None:
+        one.disk.remove(one.reader.path(papers_.PATCH))
     if one.fault is not None:
         receipt.faults.append(one.fault)
     receipt.delivered += reader.acked - start

@@ -10,6 +10,8 @@ from zlib import crc32
 from .disk import Disk
 
 Document = dict[str, Any]
+# The ending of the file that holds the uncommitted changes.
+PATCH = ".diff"
 
 
 def save(disk: Disk, path: str, document: Document, *, is_synced: bool = True) -> None:
@@ -45,11 +47,13 @@ class Papers:
         self.config: Document = document.get("config") or {}
         self.summary: Document = document.get("summary") or {}
         self.finish: Document | None = document.get("finish")
+        self.patch: str | None = None  # the uncommitted changes, until the server has them; beside the papers in a file
         self.version = 1 if self.config or self.summary else 0
 
-    def describe(self, more: Document) -> None:
-        """Add what was found out about the run before it was registered."""
+    def describe(self, more: Document, patch: str | None = None) -> None:
+        """Add what was found out about the run before it was registered, and the changes whose hash is in there."""
         with self._lock:
+            self.patch = patch
             self.registration = {**self.registration, **more}
             self.version += 1
 

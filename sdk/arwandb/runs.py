@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import life, notice
 from .buffer import Buffer
-from .code import commit
+from .change import captured
 from .documents import Document, Summary, as_mapping, plain
 from .engine import Engine
 from .papers import Papers
@@ -31,6 +31,8 @@ _STATUS = {
     "failed": "failed", "failure": "failed", "crashed": "failed", "error": "failed",
     "killed": "killed", "aborted": "killed", "canceled": "killed", "cancelled": "killed",
 }  # fmt: skip
+# How long Git may take to tell what was changed.
+_LOOK_S, _HURRIED_LOOK_S = 10.0, 1.0
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -163,11 +165,16 @@ class Run(WandbNames):
             self._system = Sampler(self._buffer.queue, self.settings.system_interval)
             self._system.start()
 
-    def _describe(self) -> None:
-        """Note which commit runs. On a background thread, before the run is registered."""
-        found = commit(os.getcwd())
-        if found is not None:
-            self._papers.describe({"commit": found})
+    def _describe(self, is_over: Callable[[], bool]) -> None:
+        """Note which code runs. On a background thread, before the run is registered."""
+        if self.settings.is_git_disabled:
+            return
+        # Where init() waits for the server's word on the run, it must not wait for Git.
+        limit = _HURRIED_LOOK_S if self.settings.resume in {"must", "never"} else _LOOK_S
+        found = captured(os.getcwd(), self.settings.max_diff_bytes, limit, is_over)
+        known = {name: found[name] for name in ("commit", "diff_sha") if found.get(name)}
+        if known:
+            self._papers.describe(known, found.get("diff"))
 
     def await_registration(self, timeout: float) -> str | None:
         """Wait until the server has answered the registration; returns its refusal, None if it took the run or is away."""

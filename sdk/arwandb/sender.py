@@ -25,6 +25,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HURRIED_PAUSE_S = 0.5, 30.0, 1.0
 _REFUSED_PAUSE_S = 60.0
 _DENIED_PAUSE_S = 15.0
 _BEAT_S = 60.0
+_PATCH_TRIES = 3
 NEVER = float("inf")
 
 Send = Callable[[Request], Response]
@@ -65,6 +66,7 @@ class Sender:
         self._sent_at: float | None = None
         self._papers_version = 0
         self._was_refused_whole = False
+        self._patch_tries = 0
         self._may_be_registered = False
         self._sent_points = 0
         # How many entries a request may hold: shrinks by half while the server refuses, grows again when it does not.
@@ -116,6 +118,8 @@ class Sender:
             if changes:
                 return self._tell(now, version, changes)
             self._papers_version = version
+        if self.papers.patch is not None:
+            return self._send_patch(now, self.papers.patch)
         if self.is_closing:
             if self.papers.finish is not None:
                 return self._finish(now)
@@ -289,6 +293,27 @@ class Sender:
         reason = str(response.json().get("detail") or response.status)
         notice.once("papers", f"the server refuses a change of config or summary, it is left out: {reason}")
         self._papers_version = version
+        return now
+
+    def _send_patch(self, now: float, patch: str) -> float:
+        """Bring the uncommitted changes, which the run names by their hash. They are never worth holding up its end."""
+        sha = self.papers.registration.get("diff_sha")
+        if self.run and self.run.get("diff_sha") != sha:
+            self.papers.patch = None  # another process registered the run, with changes of its own
+            return now
+        response = self._request("POST", "/v1/blobs", patch.encode(), "application/octet-stream")
+        self._patch_tries += 1
+        if response.status in (200, 201) and response.json().get("sha") == sha:
+            self.papers.patch = None
+            self._sent_at = now
+            return now
+        if response.status in (401, 403) or (response.status >= 500 and self._patch_tries < _PATCH_TRIES):
+            pause = self._judge(response, now)
+            if pause is not None:
+                return pause
+        reason = str(response.json().get("detail") or f"status {response.status}")
+        notice.once("patch", f"the server does not take the uncommitted changes, only their hash is known: {reason}")
+        self.papers.patch = None
         return now
 
     def _finish(self, now: float) -> float:

@@ -59,6 +59,7 @@ class Settings:
         self.system_interval = max(1.0, self._seconds("system_interval", 15.0))
         self.flush_interval = max(0.05, self._seconds("flush_interval", 1.0))
         self.finish_timeout = max(0.0, self._seconds("finish_timeout", 15.0))
+        self.is_git_disabled = _truth(self._pick("disable_git", default=False))
         self.max_diff_bytes = int(self._seconds("max_diff_bytes", 1 << 20))
         self.snapshot_max_file = int(self._seconds("snapshot_max_file", 5 << 20))
         self.is_silent = _truth(self._pick("silent", default=False))

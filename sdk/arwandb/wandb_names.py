@@ -11,7 +11,7 @@ _NOT_RECORDED = {
     "watch": "gradients and graphs are not kept",
     "define_metric": "charts are drawn over step or time",
     "save": "files are not uploaded with a run",
-    "log_code": "the commit is noted",
+    "log_code": "the commit and what is not committed are noted by init()",
     "log_artifact": "artifacts are made with arwandb.autoresearch",
     "use_artifact": "artifacts are fetched with arwandb.autoresearch",
     "link_artifact": "artifacts have refs, see arwandb.autoresearch",

@@ -420,3 +420,19 @@ def _is_utf8(data: bytes) -> bool:
 
 def _sha(data: bytes | str) -> str:
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def main(folder: str, max_bytes: str, limit: str) -> None:
+    """Tell on standard output what `capture` finds: for a process that does not want to load all this.
+
+    The diff is told when it is whole, or says why there is none: then it has the hash by which it is known.
+    """
+    import json
+    import signal
+    import sys
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves nothing behind
+    found = capture(folder, int(max_bytes), limit=float(limit))
+    is_whole = found.diff is not None and _sha(found.diff) == found.diff_sha
+    told = {"commit": found.commit, "diff_sha": found.diff_sha, "diff": found.diff if is_whole else None}
+    sys.stdout.write(json.dumps(told))

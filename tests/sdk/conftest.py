@@ -27,6 +27,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ARWANDB_DIR", str(tmp_path / "spool"))
     monkeypatch.setenv("ARWANDB_SYSTEM_METRICS", "off")
+    monkeypatch.setenv("ARWANDB_DISABLE_GIT", "true")  # the repository of the tests is not what is looked at
     monkeypatch.setenv("ARWANDB_FLUSH_INTERVAL", "0.05")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr(notice, "_said", set())

@@ -415,6 +415,45 @@ def test_nothing_jumps_while_charts_come(page: Page) -> None:
     assert page.evaluate("window.shift") < 0.02
 
 
+def test_the_page_of_a_run_is_read_and_changed_in_place(page: Page, server: Server) -> None:
+    runs = f"{server.base_url}/p/char-lm?q=double"
+    page.goto(runs)
+    page.locator(".runs .run-name").first.click()
+    page.wait_for_url(re.compile("/runs/run_"))
+    expect(page.locator("#receipt .badge b")).to_have_text("intact")
+    page.click("#receipt .badge")
+    expect(page.locator(".receipt-body")).to_contain_text("rank0")
+    code = page.locator("#code")
+    expect(code.locator(".commit")).to_have_text(re.compile("^[0-9a-f]{40}$"))
+    added, removed = code.locator(".is-diff .gi").first, code.locator(".is-diff .gd").first
+    colours = {one.evaluate("e => getComputedStyle(e).color") for one in (added, removed)}
+    assert len(colours) == 2
+    page.fill("[data-filters=config-list]", "depth")
+    expect(page.locator("#config-list > div:visible dt")).to_have_text(["model.depth"])
+    page.fill("[data-filters=config-list]", "")
+    page.locator("#against").select_option(index=1)
+    page.wait_for_url(re.compile("against=run_"))
+    expect(page.locator("#config-list .is-changed del").first).to_be_visible()
+    page.locator("h1").click()
+    page.keyboard.press("e")
+    page.fill("#edit-name", "twice-as-wide")
+    page.fill("#edit-tags", "wide, keep")
+    page.fill("#edit-notes", "Worth another look.")
+    page.click(".edit-form button:text-is('Save')")
+    expect(page.locator("h1")).to_have_text("twice-as-wide")
+    expect(page.locator(".run-facts .tag")).to_have_text(["wide", "keep"])
+    expect(page.locator(".notes")).to_have_text("Worth another look.")
+    page.click(".run-tools button:text-is('Archive')")
+    expect(page.locator(".notice")).to_contain_text("In the archive")
+    page.click(".run-tools button:text-is('Take back')")
+    expect(page.locator(".notice")).to_have_count(0)
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    page.click(".run-tools button:text-is('Delete')")
+    assert "/runs/run_" in page.url, "it was only asked"
+    page.click(".run-facts .tag:text-is('wide')")
+    expect(page.locator(".runs tbody tr[data-run]")).to_have_count(1)
+
+
 def test_a_phone_gets_cards_and_stacked_charts(browser: Browser, signed_in: Page, server: Server) -> None:
     phone = signed_in.context.new_page()
     phone.set_viewport_size({"width": 360, "height": 740})

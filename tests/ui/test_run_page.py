@@ -90,7 +90,7 @@ def test_the_code_is_shown_with_its_changes(ada_at_home: Visitor, ada: Caller) -
     assert '<span class="gd">-old &lt;b&gt;</span>' in page
     assert '<span class="gi">+new &lt;b&gt;</span>' in page
     ada.run("char-lm", id="two", commit="c" * 40)
-    assert "nothing uncommitted" in ada_at_home.get("/p/char-lm/runs/two").text
+    assert "no change beyond it was told" in ada_at_home.get("/p/char-lm/runs/two").text
     ada.run("char-lm", id="three", commit="c" * 40, diff_sha="d" * 64)
     assert "was never uploaded" in said(ada_at_home.get("/p/char-lm/runs/three").text)
 
