@@ -63,19 +63,19 @@ def _json(server: host.Arwx, bare_port: int, folder: Path, scale: Scale) -> Iter
         yield Row(f"– what the clients themselves took of a core, {name}", cpu, SHARE)
 
 
-def json_batches(server: host.Arwx, run_id: str, clients: int, batches: int) -> load.Load:
+def json_batches(server: host.Arwx, run_id: str, clients: int, batches: int, entries: int = data.ENTRIES) -> load.Load:
     """One pass into a fresh run; the bodies are made before the clock starts."""
     server.make_run("bench", run_id)
     work = [
         [
             server.request(
-                "POST", "/v1/ingest", data.batch(run_id, f"w{client}", i * data.ENTRIES, client * 10_000 + i)
+                "POST", "/v1/ingest", data.batch(run_id, f"w{client}", i * entries, client * 10_000 + i, entries)
             )
             for i in range(batches)
         ]
         for client in range(clients)
     ]
-    return load.run(server.port, work, _STORED)
+    return load.run(server.port, work, b'"stored":%d' % (entries * len(data.KEYS)))
 
 
 def bare(port: int, turn: int, clients: int, batches: int) -> load.Load:

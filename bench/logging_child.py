@@ -28,7 +28,8 @@ def arwandb() -> Sdk:
 def trackio() -> Sdk:
     import trackio  # type: ignore[import-not-found]
 
-    trackio.init(project="bench", embed=False, auto_log_gpu=False)
+    # Into its own server when there is one, else into a file of its own.
+    trackio.init(project="bench", embed=False, auto_log_gpu=False, server_url=os.environ.get("BENCH_TRACKIO"))
     return (lambda metrics, step: trackio.log(metrics, step=step)), trackio.finish
 
 

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 import msgspec
 
 from bench import data, host, load, sdk, venvs, wire
-from bench.ingest import POINTS, json_batches
+from bench.ingest import json_batches
 from bench.reading import http_chart
 from bench.session import Session
 from bench.table import Row, Skipped, timed
@@ -29,7 +30,9 @@ from bench.units import MEGABYTES, MILLISECONDS, RATE, SECONDS, TIMES
 MLFLOW, TRACKIO, WANDB, TENSORBOARDX = "mlflow==3.17.2", "trackio==0.43.0", "wandb==0.31.0", "tensorboardX==2.6.5"
 
 _PASSES = 3
-_BATCHES = 200  # of 500 entries × 5 keys into arwx; trackio gets fewer, since it takes longer
+_BATCHES = 200  # of 500 entries × 5 keys into arwx; the others get fewer, since they take longer
+# trackio's client sends what was logged in half a second as one request.
+_TRACKIO_BATCHES = ((data.ENTRIES, 80, "1,000"), (5, 400, "10"))
 _MLFLOW_ENTRIES = 200  # 1,000 metrics, the most that one of its requests may hold
 
 
@@ -67,30 +70,82 @@ class _Peer:
 
 def _of_trackio(ours: host.Arwx, folder: Path) -> Iterator[Row]:
     with _trackio(folder / "trackio") as peer:
-        yield from _ingest(ours, peer, _to_trackio, 8)
+        for clients in (1, 4):
+            yield from _own_clients(ours, peer, folder, clients)
+        for entries, requests, pace in _TRACKIO_BATCHES:
+            requests_of = f"trackio server, requests of {entries} entries (its client's at {pace} log() a second)"
+
+            def send(peer: _Peer, turn: int, clients: int, entries: int = entries, requests: int = requests) -> float:
+                return _to_trackio(peer, turn, clients, entries, requests)
+
+            yield from _ingest(ours, peer, send, 8, requests_of, entries)
+
+
+def _own_clients(ours: host.Arwx, peer: _Peer, folder: Path, clients: int) -> Iterator[Row]:
+    """From the first `log()` to the end of `finish()`: each client into its own server, as users have them."""
+    told = {"BENCH_TRACKIO": f"http://127.0.0.1:{peer.port}/?write_token={_TOKEN}", **_QUIET}
+    points = clients * sdk.TIGHT * len(data.KEYS)
+    mine, theirs = [], []
+    for _ in range(_PASSES):
+        before = _trackio_entries(peer)
+        place = tempfile.mkdtemp(dir=folder)
+        environment = sdk.environment(folder, "http://127.0.0.1:9", "x", TRACKIO_DIR=place, HOME=place, **told)
+        theirs.append(points / _together(venvs.python(TRACKIO), "trackio", clients, [environment] * clients))
+        if (kept := _trackio_entries(peer) - before) != clients * sdk.TIGHT:
+            raise RuntimeError(f"trackio's server kept {kept:,} of {clients * sdk.TIGHT:,} entries")
+        environments = [sdk.environment(folder, ours.base_url, ours.secret) for _ in range(clients)]
+        mine.append(points / _together(venvs.sdk(), "arwandb", clients, environments))
+    name = f"{clients} client{'s' * (clients > 1)}"
+    yield Row(
+        f"{sdk.TIGHT:,} log() of 5 floats until its server has them, {name}: trackio",
+        theirs,
+        RATE,
+        f"arwandb into arwx in turns {RATE.text(statistics.median(mine))}",
+    )
+    ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
+    yield Row(f"– arwx over trackio, {name}", ratios, TIMES, at_least=8)
+
+
+def _together(python: Path, name: str, clients: int, environments: list[dict[str, str]]) -> float:
+    """The seconds that the slowest of some clients takes to log and finish, all at once."""
+    with ThreadPoolExecutor(clients) as threads:
+        found = list(threads.map(lambda given: sdk.child(python, name, sdk.TIGHT, 0.0, given), environments))
+    return max(float(one["loop_s"]) + float(one["finish_s"]) for one in found)
+
+
+def _trackio_entries(peer: _Peer) -> int:
+    file = peer.folder / "bench.db"
+    if not file.exists():
+        return 0
+    with closing(sqlite3.connect(file, timeout=60)) as database:
+        return int(database.execute("SELECT count(*) FROM metrics").fetchone()[0])
 
 
 def _of_mlflow(session: Session, ours: host.Arwx, folder: Path) -> Iterator[Row]:
     with _mlflow(folder / "mlflow") as peer:
-        yield from _ingest(ours, peer, _to_mlflow, 50)
+        yield from _ingest(ours, peer, _to_mlflow, 50, "mlflow server", data.ENTRIES)
         told = {"BENCH_MLFLOW": f"http://127.0.0.1:{peer.port}"}
         yield from _latency(folder, ours, "mlflow, sync", "mlflow_sync", MLFLOW, 200, **told)
         yield from _latency(folder, ours, "mlflow, async", "mlflow_async", MLFLOW, 1_000, **told)
         yield from _charts(session, peer)
 
 
-def _ingest(ours: host.Arwx, peer: _Peer, send: Callable[[_Peer, int, int], float], factor: float) -> Iterator[Row]:
+def _ingest(
+    ours: host.Arwx, peer: _Peer, send: Callable[[_Peer, int, int], float], factor: float, what: str, entries: int
+) -> Iterator[Row]:
+    """`send` into the peer in turns with requests of so many entries into arwx."""
     send(peer, -1, 1)
+    requests = _BATCHES * data.ENTRIES // entries if entries >= 100 else 2_000
     for clients in (1, 4):
         mine, theirs = [], []
         for turn in range(_PASSES):
             theirs.append(send(peer, turn, clients))
-            done = json_batches(ours, f"{peer.name}-{clients}-{turn}", clients, _BATCHES // clients)
-            mine.append(_BATCHES * POINTS / done.seconds)
+            run_id = f"{peer.name}-{entries}-{clients}-{turn}"
+            done = json_batches(ours, run_id, clients, requests // clients, entries)
+            mine.append(requests * entries * len(data.KEYS) / done.seconds)
         name = f"{clients} client{'s' * (clients > 1)}"
-        yield Row(
-            f"ingest, {name}: {peer.name} server", theirs, RATE, f"arwx in turns {RATE.text(statistics.median(mine))}"
-        )
+        limit = f"arwx in turns, requests of {entries} entries, {RATE.text(statistics.median(mine))}"
+        yield Row(f"ingest, {name}: {what}", theirs, RATE, limit)
         ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
         yield Row(f"– arwx over {peer.name}, {name}", ratios, TIMES, at_least=factor)
 
@@ -180,28 +235,24 @@ def _mlflow_run(peer: _Peer) -> str:
     return str(answer.json()["run"]["info"]["run_id"])
 
 
-def _to_trackio(peer: _Peer, turn: int, clients: int) -> float:
-    """Points a second of `bulk_log`, 500 entries × 5 keys a request, each client into a run of its own."""
-    batches = 80 // clients
+def _to_trackio(peer: _Peer, turn: int, clients: int, entries: int, requests: int) -> float:
+    """Points a second of `bulk_log`, so many entries × 5 keys a request, each client into a run of its own."""
+    each = requests // clients
     work = []
     for client in range(clients):
-        run = f"run-{clients}-{turn}-{client}"
-        requests = []
-        for i in range(batches):
+        run = f"run-{entries}-{clients}-{turn}-{client}"
+        bodies = []
+        for i in range(each):
             logs = [
                 {"project": "bench", "run": run, "metrics": entry["metrics"], "step": entry["step"], "config": None}
-                for entry in data.entries(i * data.ENTRIES, data.ENTRIES, client * 1000 + i)
+                for entry in data.entries(i * entries, entries, client * 1000 + i)
             ]
-            body = msgspec.json.encode({"logs": logs, "hf_token": None})
-            requests.append(wire.request("POST", f"/api/bulk_log?write_token={_TOKEN}", {}, body))
-        work.append(requests)
-    found = batches * clients * POINTS / load.run(peer.port, work, b"data").seconds
-    with closing(sqlite3.connect(peer.folder / "bench.db", timeout=60)) as database:
-        kept = database.execute(
-            "SELECT count(*) FROM metrics WHERE run_name LIKE ?", (f"run-{clients}-{turn}-%",)
-        ).fetchone()[0]
-    if kept != batches * clients * data.ENTRIES:
-        raise RuntimeError(f"trackio kept {kept:,} of {batches * clients * data.ENTRIES:,} entries")
+            bodies.append(msgspec.json.encode({"logs": logs, "hf_token": None}))
+        work.append([wire.request("POST", f"/api/bulk_log?write_token={_TOKEN}", {}, body) for body in bodies])
+    before = _trackio_entries(peer)
+    found = each * clients * entries * len(data.KEYS) / load.run(peer.port, work, b"data").seconds
+    if (kept := _trackio_entries(peer) - before) != each * clients * entries:
+        raise RuntimeError(f"trackio kept {kept:,} of {each * clients * entries:,} entries")
     return found
 
 
