@@ -13,7 +13,8 @@ ACTIONS = frozenset(
     (
         "login.ok login.failed logout session.ended password.changed password.reset "
         "key.made key.revoked member.added member.joined member.role member.removed invitation.made invitation.revoked "
-        "embed.made embed.revoked organization.made organization.renamed organization.deleted project.deleted project.imported "
+        "embed.made embed.revoked organization.made organization.renamed organization.deleted project.deleted "
+        "project.imported project.restored organization.restored "
         "run.deleted export denied"
     ).split()
 )

@@ -145,6 +145,15 @@ def gc() -> None:
             click.echo(f"Compacted: {compacted} runs.")
 
 
+@main.command()
+@click.argument("slug")
+def undelete(slug: str) -> None:
+    """Take back the end of an organization, within a day. Its owners take back that of a project themselves."""
+    with _database(_settings()) as session:
+        org = deletion.restore_organization(session, slug)
+    click.echo(f"{org.name} ({org.slug}) is back.")
+
+
 @main.command("fsck")
 def check() -> None:
     """Read everything that is stored and compare: blobs, what refers to them, points. One line for each finding."""

@@ -1,22 +1,23 @@
 """The end of runs, projects and organizations: gone from every list at once, and gone for good by a job.
 
-The job (`arwx gc`) works through both groups of tables in small transactions. It may be stopped at any moment and run
-any number of times: what it has not finished it finds again.
+For a day a project or an organization can be taken back, whole; until then the job leaves it alone. The job (`arwx gc`)
+works through both groups of tables in small transactions. It may be stopped at any moment and run any number of times:
+what it has not finished it finds again.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Table, delete, exists, select, update
+from sqlalchemy import ColumnElement, Select, Table, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from arwx import audit, blobs, clock, logins, points, throttle
 from arwx.access import Scope
 from arwx.blobstore import Store
 from arwx.db import Database
-from arwx.errors import invalid
+from arwx.errors import Conflict, NotFound, invalid
 from arwx.models import (
     ApiKey,
     ArtifactLink,
@@ -33,7 +34,11 @@ from arwx.models import (
     User,
 )
 
+# How long a project or an organization can be taken back.
+UNDO = timedelta(hours=24)
 _AT_ONCE = 200
+# No name and no slug may hold a slash: nobody can ask for one of these, and another may take the old one.
+_DELETED = "deleted/"
 Id = TypeVar("Id", str, int)
 
 
@@ -48,6 +53,15 @@ class Swept:
     blobs: int = 0
 
 
+@dataclass(frozen=True)
+class Deleted:
+    """A project that can still be taken back."""
+
+    id: str
+    name: str
+    deleted_at: datetime
+
+
 def delete_project(scope: Scope, name: str, typed: str | None = None) -> None:
     """Take the project and all that hangs off it out of every list; its name is free again. `typed` must repeat it."""
     project = scope.admin.project(name)
@@ -55,8 +69,7 @@ def delete_project(scope: Scope, name: str, typed: str | None = None) -> None:
         raise invalid("typed", "is not the name of the project")
     audit.record(scope, "project.deleted", project.name)
     now = clock.now()
-    # No name may hold a slash: nobody can ask for this one, and another project may take the old one.
-    project.name, project.deleted_at = f"deleted/{project.id}", now
+    project.name, project.deleted_at = f"{_DELETED}{project.id}/{project.name}", now
     mine = (Run.org_id == scope.org_id, Run.project_id == project.id, Run.deleted_at.is_(None))
     scope.db.execute(update(Run).where(*mine).values(deleted_at=now))
 
@@ -71,27 +84,82 @@ def delete_organization(scope: Scope, typed: str | None = None) -> None:
     working = (ApiKey.org_id == org.id, ApiKey.revoked_at.is_(None))
     scope.db.execute(update(ApiKey).where(*working).values(revoked_at=now))
     logins.end_in(scope.db, org.id)
-    # The slug is free again; the number in this one is that of no other organization.
-    org.deleted_at, org.slug = now, f"deleted/{org.id}"
+    org.deleted_at, org.slug = now, f"{_DELETED}{org.id}/{org.slug}"
+
+
+def deleted_projects(scope: Scope) -> list[Deleted]:
+    """The projects that can still be taken back, the last one first."""
+    rows = scope.admin.db.scalars(_restorable(scope).order_by(Project.deleted_at.desc(), Project.id))
+    return [Deleted(row.id, _former(row), row.deleted_at) for row in rows if row.deleted_at]
+
+
+def restore_project(scope: Scope, project_id: str) -> Project:
+    """Take the deletion back: the project is as it was, but for runs that had been deleted before it."""
+    project = scope.admin.db.scalar(_restorable(scope).where(Project.id == project_id).with_for_update())
+    if project is None:
+        raise NotFound("No such project was deleted within a day.")
+    name, then = _former(project), project.deleted_at
+    if scope.db.scalar(scope.projects().where(Project.name == name)) is not None:
+        raise Conflict(f"There is another project {name} by now. Delete that one first.")
+    project.name, project.deleted_at = name, None
+    mine = (Run.org_id == scope.org_id, Run.project_id == project.id, Run.deleted_at == then)
+    scope.db.execute(update(Run).where(*mine).values(deleted_at=None))
+    audit.record(scope, "project.restored", name)
+    return project
+
+
+def restore_organization(db: Session, slug: str) -> Organization:
+    """Take the deletion back: its members are in it again, and the keys work that worked then."""
+    is_meant = Organization.slug.startswith(_DELETED) & Organization.slug.endswith(f"/{slug}", autoescape=True)
+    found = list(db.scalars(select(Organization).where(is_meant, Organization.deleted_at > clock.now() - UNDO)))
+    if len(found) != 1:
+        raise NotFound(f"{'Several' if found else 'No'} organizations with the slug {slug} were deleted within a day.")
+    org, then = found[0], found[0].deleted_at
+    if db.scalar(select(Organization.id).where(Organization.slug == slug)) is not None:
+        raise Conflict(f"There is another organization with the slug {slug} by now.")
+    org.slug, org.deleted_at = slug, None
+    scope = Scope(db, org.id, "admin", "cli")
+    worked = (ApiKey.org_id == org.id, ApiKey.revoked_at == then)
+    db.execute(update(ApiKey).where(*worked).values(revoked_at=None))
+    audit.record(scope, "organization.restored", org.name)
+    return org
+
+
+def _restorable(scope: Scope) -> Select[Project]:
+    return select(Project).where(
+        Project.org_id == scope.org_id,
+        Project.deleted_at > clock.now() - UNDO,
+        # Other hidden projects are on their way in; and the first versions did not keep the name.
+        Project.name.like(f"{_DELETED}%/%"),
+    )
+
+
+def _former(project: Project) -> str:
+    return project.name.removeprefix(f"{_DELETED}{project.id}/")
 
 
 def sweep(database: Database, store: Store) -> Swept:
-    """Take away for good what was deleted. Safe to repeat and to stop."""
+    """Take away for good what was deleted and can no longer be taken back. Safe to repeat and to stop."""
     swept = Swept()
+    ended = clock.now() - UNDO
     with database.reading() as db:
         found = list(db.scalars(select(Organization).order_by(Organization.id)))
     for org in found:
+        if org.deleted_at is not None and org.deleted_at > ended:
+            continue
         if org.deleted_at is not None:
             _erase_organization(database, store, org.id, swept)
             continue
         with database.reading(org.id) as db:
-            # An import says beforehand until when it hides what it makes.
-            deleted = (Project.org_id == org.id, Project.deleted_at <= clock.now())
+            deleted = (Project.org_id == org.id, Project.deleted_at <= ended)
             doomed = db.scalars(select(Project.id).where(*deleted)).all()
         for project_id in doomed:
             swept.runs += erase_project(database, org.id, project_id)
             swept.projects += 1
-        swept.runs += _erase_runs(database, org.id, Run.deleted_at <= clock.now())
+        # A run of its own goes at once; those of a project that can be taken back go or stay with it.
+        waiting = select(Project.id).where(Project.org_id == org.id, Project.deleted_at.is_not(None))
+        alone = Run.deleted_at.is_not(None) & Run.project_id.not_in(waiting)
+        swept.runs += _erase_runs(database, org.id, alone)
         swept.blobs += _erase_unused_blobs(database, store, org.id)
     store.sweep(clock.now() - blobs.LEASE)
     with database.writing() as db:

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,6 @@ _AT_ONCE = 500
 _BYTES_AT_ONCE, _ROW_WEIGHT, _ENTRY_WEIGHT = 2**24, 2**13, 400
 _POINTS_AT_ONCE = 100_000
 _HIDDEN = "importing/"
-# How long `arwx gc` leaves alone what an import makes.
-_LEASE = timedelta(days=1)
 _KINDS: dict[str, Any] = {
     "run": Run,
     "session": ResearchSession,
@@ -152,7 +149,8 @@ class _Import:
         self._id = project.id
         # Nobody may ask for such a name, and whoever finds another one in its place has been overtaken.
         self._hidden_name = f"{_HIDDEN}{secrets.token_hex(8)}"
-        self._lease = clock.now() + _LEASE
+        # Hidden like what was deleted, which `arwx gc` leaves alone for a day.
+        self._hidden_at = clock.now()
 
     def run(self) -> None:
         with self._database.reading(self._org_id) as session:
@@ -208,7 +206,7 @@ class _Import:
 
     def _project_row(self) -> dict[str, Any]:
         fields = {**_fields(self._line), "id": self._id, "name": self._hidden_name}
-        return {**fields, "org_id": self._org_id, "deleted_at": self._lease}
+        return {**fields, "org_id": self._org_id, "deleted_at": self._hidden_at}
 
     def _keep(self, sha: str) -> None:
         content = blobstore.receive(self._store, self._org_id, self._reading.blob(sha), sha)
@@ -240,7 +238,7 @@ class _Import:
         if hasattr(part.model, "project_id"):
             fields["project_id"] = self._id
         if isinstance(line, RunLine):
-            fields["deleted_at"] = self._lease
+            fields["deleted_at"] = self._hidden_at
         for name in ("tree", "entries"):
             if fields.get(name) is not None:
                 fields[name] = [msgspec.to_builtins(entry) for entry in fields[name]]
@@ -288,7 +286,7 @@ class _Import:
             with self._database.writing(self._org_id) as session:
                 project = self._mine(session)
                 project.name, project.deleted_at = self._done.project, None
-                mine = (Run.org_id == self._org_id, Run.project_id == self._id, Run.deleted_at == self._lease)
+                mine = (Run.org_id == self._org_id, Run.project_id == self._id, Run.deleted_at == self._hidden_at)
                 session.execute(update(Run).where(*mine).values(deleted_at=None))
                 audit.record(Scope(session, self._org_id, "admin", "cli"), "project.imported", self._done.project)
         except IntegrityError as error:

@@ -26,6 +26,8 @@ WORDS = {
     "organization.renamed": "renamed the organization to",
     "organization.deleted": "deleted the organization",
     "project.deleted": "deleted the project",
+    "organization.restored": "took back the end of the organization",
+    "project.restored": "took back the end of the project",
     "project.imported": "imported the project",
     "run.deleted": "deleted the run",
     "embed.made": "showed to anybody",

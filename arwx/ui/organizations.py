@@ -23,6 +23,7 @@ def _organization(error: ArwxError | None = None, **_: Any) -> str:
         cards=page.items,
         next=page.next,
         is_owner=g.scope.allows("admin"),
+        deleted=deletion.deleted_projects(g.scope) if g.scope.allows("admin") else [],
         error=error,
         faults={fault.field: fault.message for fault in error.errors} if error else {},
     )
@@ -105,3 +106,11 @@ def project_end(name: str) -> Answer:
     """Delete the project, when its name was typed."""
     deletion.delete_project(g.scope, name, typed=request.form.get("typed", ""))
     return redirect("/")
+
+
+@bp.post("/settings/organization/projects/<project_id>/restore")
+@needs("admin")
+@on_fault(_organization)
+def project_restore(project_id: str) -> Answer:
+    """Take the end of a project back."""
+    return redirect(url_for("ui.project", name=deletion.restore_project(g.scope, project_id).name))

@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from arwx import config, create_app, invitations, people, schema
+from arwx import config, create_app, deletion, invitations, people, schema
 from arwx.access import Scope
 from arwx.db import Database
 from arwx.models import User
@@ -63,6 +63,12 @@ def build(folder: Path) -> World:
     names["docs.slug"] = own["docs.slug"] = "logging"
     names["key_id"] = ada.get("/v1/keys").json["items"][0]["id"]
     own["key_id"] = mallory.get("/v1/keys").json["items"][0]["id"]
+    for caller, known, word in ((ada, names, CANARY), (mallory, own, "HERS")):
+        doomed = f"{word} doomed"
+        assert caller.post("/v1/projects", json={"name": doomed}).status_code == 201
+        assert caller.delete(f"/v1/projects/{doomed}").status_code == 204
+        with make.database.reading() as session:
+            known["project_id"] = deletion.deleted_projects(Scope(session, caller.org_id, "admin", "test"))[0].id
     cookies = {}
     with make.database.writing() as session:
         lab = people.organization(session, "Ada's lab")

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 
-from arwx import blobstore, clock, config, deletion, people, points
+from arwx import blobstore, cli, clock, config, deletion, people, points
 from arwx.blobstore import Store
 from arwx.db import Database
 from arwx.models import Base
@@ -108,6 +111,13 @@ def everything_kept(settings: config.Settings) -> bytes:
     return kept
 
 
+def sweep_later(worker: Database, store: Store) -> deletion.Swept:
+    """The job, when the day is over in which a deletion can be taken back."""
+    now = clock.now()
+    with patch.object(clock, "now", lambda: now + timedelta(hours=24, minutes=1)):
+        return deletion.sweep(worker, store)
+
+
 def test_a_deleted_project_is_gone_from_every_list_and_address_at_once(ada: Caller, ben: Caller) -> None:
     addresses = fill(ada, "doomed", CANARY)
     kept = fill(ada, "kept", "other")
@@ -150,7 +160,8 @@ def test_after_the_job_nothing_of_the_project_is_left_and_all_of_the_others(
     before = {name: ada.get(path).get_data() for name, path in kept.items() if name not in {"content", "project"}}
     assert CANARY.encode() in everything_kept(settings)
     ada.delete("/v1/projects/doomed")
-    swept = deletion.sweep(worker, store)
+    assert deletion.sweep(worker, store) == deletion.Swept()  # for a day it can be taken back
+    swept = sweep_later(worker, store)
     assert (swept.projects, swept.runs, swept.organizations) == (1, 1, 0)
     for table in ("runs", "experiments", "decisions", "sessions", "files", "artifacts", "artifact_links", "streams"):
         with database.reading() as db:
@@ -160,7 +171,7 @@ def test_after_the_job_nothing_of_the_project_is_left_and_all_of_the_others(
     after = {name: ada.get(path).get_data() for name, path in kept.items() if name not in {"content", "project"}}
     assert {name for name in before if strip(before[name]) != strip(after[name])} == set()
     assert ada.get(f"{kept['run']}/integrity").json["intact"]
-    assert deletion.sweep(worker, store) == deletion.Swept()
+    assert sweep_later(worker, store) == deletion.Swept()
     assert ada.get(addresses["run"]).status_code == 404
 
 
@@ -209,7 +220,7 @@ def test_the_job_may_be_stopped_anywhere_and_run_again(
 
         monkeypatch.setattr(worker, "writing", writing)
         try:
-            deletion.sweep(worker, store)
+            sweep_later(worker, store)
         except KeyboardInterrupt:
             continue
         break
@@ -303,7 +314,8 @@ def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
     assert both.log_in("both@example.org").status_code == 302
     assert CANARY not in both.get("/").text
 
-    swept = deletion.sweep(worker, store)
+    assert deletion.sweep(worker, store) == deletion.Swept()
+    swept = sweep_later(worker, store)
     assert (swept.organizations, swept.accounts, swept.runs, swept.blobs) == (1, 1, 1, 2)
     everything = everything_kept(settings)
     assert CANARY.encode() not in everything
@@ -341,3 +353,90 @@ def test_a_project_is_deleted_from_its_page_when_its_name_was_typed(ada: Caller,
     assert ada.get("/v1/projects/doomed").status_code == 404
     assert owner.get("/p/doomed").status_code == 404
     assert owner.get("/p/doomed/delete").status_code == 404
+
+
+def test_a_project_is_taken_back_whole_within_a_day(
+    ada: Caller, ben: Caller, app: Flask, worker: Database, store: Store
+) -> None:
+    owner = at_home(app, ada, "Ada's lab", "ada@example.org", "owner")
+    addresses = fill(ada, "phoenix", CANARY)
+    ada.run("phoenix", id="gone-before")
+    ada.delete("/v1/runs/gone-before")
+    before = {name: strip(ada.get(path).get_data()) for name, path in addresses.items() if name != "content"}
+    assert "Deleted projects" not in owner.get("/settings/organization").text
+    ada.delete("/v1/projects/phoenix")
+    assert deletion.sweep(worker, store) == deletion.Swept()
+    page = owner.get("/settings/organization").text
+    restore = re.search(r"/settings/organization/projects/prj_\w+/restore", page)
+    assert restore is not None
+    assert "Restore phoenix" in page
+    assert owner.send("/settings/organization", restore[0]).headers["Location"] == "/p/phoenix"
+    after = {name: strip(ada.get(path).get_data()) for name, path in addresses.items() if name != "content"}
+    assert after == before
+    assert ada.get(f"{addresses['run']}/integrity").json["intact"]
+    assert ada.get("/v1/runs/gone-before").status_code == 404
+    assert owner.send("/settings/organization", restore[0]).status_code == 404
+    assert "took back the end of the project" in owner.get("/settings/audit").text
+    swept = sweep_later(worker, store)
+    assert (swept.projects, swept.runs) == (0, 1)  # the run that had been deleted by itself
+    assert ada.get(addresses["blob"]).status_code == 200
+
+
+def test_a_deletion_is_taken_back_by_owners_alone_and_for_a_day_alone(
+    ada: Caller, mallory: Caller, app: Flask, database: Database
+) -> None:
+    fill(ada, "phoenix", CANARY)
+    owner = at_home(app, ada, "Ada's lab", "ada@example.org", "owner")
+    member = at_home(app, ada, "Ada's lab", "ben@example.org", "member")
+    stranger = at_home(app, mallory, "Elsewhere", "mallory@example.org", "owner")
+    ada.delete("/v1/projects/phoenix")
+    page = owner.get("/settings/organization").text
+    restore = re.search(r"/settings/organization/projects/prj_\w+/restore", page)
+    assert restore is not None
+    for other, status in ((member, 403), (stranger, 404)):
+        assert CANARY not in other.get("/settings/organization").text
+        assert "phoenix" not in other.get("/settings/organization").text
+        assert other.send("/settings/organization", restore[0]).status_code == status
+    ada.run("phoenix", id="another")
+    refused = owner.send("/settings/organization", restore[0])
+    assert (refused.status_code, "There is another project phoenix by now" in refused.text) == (409, True)
+    assert ada.get("/v1/projects/phoenix/runs").json["items"][0]["id"] == "another"
+    ada.delete("/v1/projects/phoenix")
+    now = clock.now()
+    with patch.object(clock, "now", lambda: now + timedelta(hours=24, minutes=1)):
+        assert owner.log_in("ada@example.org").status_code == 302
+        assert "Deleted projects" not in owner.get("/settings/organization").text
+        assert owner.send("/settings/organization", restore[0]).status_code == 404
+
+
+def test_an_organization_is_taken_back_by_the_operator(
+    make: Maker, app: Flask, settings: config.Settings, worker: Database, store: Store
+) -> None:
+    lab = make.caller(CANARY, scope="admin")
+    owner = at_home(app, lab, CANARY, f"{CANARY}@example.org", "owner")
+    addresses = fill(lab, "kept", "other")
+    revoked = make.caller(CANARY, scope="write")
+    for key in lab.get("/v1/keys").json["items"]:
+        if key["name"] == "write key":
+            lab.delete(f"/v1/keys/{key['id']}")
+    form = {"typed": CANARY, "current": PASSWORD}
+    assert owner.send("/settings/organization", "/settings/organization/delete", **form).status_code == 302
+    assert lab.get("/v1/projects").status_code == 401
+    assert deletion.sweep(worker, store) == deletion.Swept()
+    environment = {
+        "DATABASE_URL": settings.database_url,
+        "ARWX_DATA_DIR": str(settings.data_dir),
+        "SECRET_KEY": settings.secret_key,
+    }
+
+    def undelete(slug: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli.main, ["undelete", slug], env=environment)
+        return done.exit_code, done.output
+
+    assert undelete("nobody") == (1, "No organizations with the slug nobody were deleted within a day.\n")
+    assert undelete(CANARY) == (0, f"{CANARY} ({CANARY}) is back.\n")
+    assert undelete(CANARY)[0] == 1
+    assert lab.get(addresses["run"]).status_code == 200
+    assert revoked.get("/v1/projects").status_code == 401
+    assert owner.log_in(f"{CANARY}@example.org").status_code == 302
+    assert sweep_later(worker, store) == deletion.Swept()

@@ -140,9 +140,12 @@ def test_nobody_gets_a_link_for_an_account_that_is_not_there(server: Server) -> 
 
 def test_the_job_says_what_it_took(server: Server) -> None:
     key = server.key("admin")
-    for method, path, body in (("POST", "/v1/runs", b'{"project":"doomed"}'), ("DELETE", "/v1/projects/doomed", None)):
+    for method, path, body in (
+        ("POST", "/v1/runs", b'{"project":"p","id":"doomed"}'),
+        ("DELETE", "/v1/runs/doomed", None),
+    ):
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         request = urllib.request.Request(server.base_url + path, body, headers, method=method)
         urllib.request.urlopen(request, timeout=30).close()
-    assert "1 projects, 1 runs" in server.run("gc")
-    assert "projects" not in server.run("gc")
+    assert server.run("gc") == "Gone for good: 1 runs."
+    assert server.run("gc") == "Nothing to take away."
