@@ -32,7 +32,7 @@ MLFLOW, TRACKIO, WANDB, TENSORBOARDX = "mlflow==3.17.2", "trackio==0.43.0", "wan
 _PASSES = 3
 _BATCHES = 200  # of 500 entries × 5 keys into arwx; the others get fewer, since they take longer
 # trackio's client sends what was logged in half a second as one request.
-_TRACKIO_BATCHES = ((data.ENTRIES, 80, "1,000"), (5, 400, "10"))
+_TRACKIO_BATCHES = ((data.ENTRIES, 80, "1,000"), (5, 120, "10"))
 _MLFLOW_ENTRIES = 200  # 1,000 metrics, the most that one of its requests may hold
 
 
@@ -135,7 +135,7 @@ def _ingest(
 ) -> Iterator[Row]:
     """`send` into the peer in turns with requests of so many entries into arwx."""
     send(peer, -1, 1)
-    requests = _BATCHES * data.ENTRIES // entries if entries >= 100 else 2_000
+    requests = _BATCHES * data.ENTRIES // entries if entries >= 100 else 600
     for clients in (1, 4):
         mine, theirs = [], []
         for turn in range(_PASSES):
