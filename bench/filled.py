@@ -7,6 +7,8 @@ from bench.scale import Scale
 
 METRICS = tuple(f"{section}/metric_{i:02}" for section in ("train", "val", "layer", "optim", "data") for i in range(10))
 """Fifty metrics in five sections."""
+MANY_METRICS = tuple(f"block_{i:02}/{what}" for i in range(20) for what in ("grad", "max", "mean", "norm", "std"))
+"""A hundred metrics in twenty sections."""
 
 _STREAM = 100_000
 _ENTRIES = 100
@@ -29,14 +31,15 @@ class Filled:
         """A project of 50 runs, each with 20,000 points of `loss`."""
         return self._project("fifty", [f"fifty-{i}" for i in range(50)], self._scale.count(20_000, at_least=100))
 
-    def runs(self, count: int) -> str:
-        """A project of so many finished runs with 50 metrics of 100 points each."""
-        name = f"runs-{count}"
+    def runs(self, count: int, metrics: tuple[str, ...] = METRICS) -> str:
+        """A project of so many finished runs, each with 100 points of these metrics."""
+        name = f"runs-{count}x{len(metrics)}"
         if name not in self._is_there:
             ids = [f"{name}-{i}" for i in range(count)]
             clients = 4
             work = [
-                [whole for run_id in ids[i::clients] for whole in self._small_run(name, run_id)] for i in range(clients)
+                [whole for run_id in ids[i::clients] for whole in self._small_run(name, run_id, metrics)]
+                for i in range(clients)
             ]
             load.run(self.server.port, [requests for requests in work if requests], b"run")
             self._is_there.add(name)
@@ -53,17 +56,17 @@ class Filled:
             self._is_there.add(name)
         return name
 
-    def _small_run(self, project: str, run_id: str) -> list[bytes]:
+    def _small_run(self, project: str, run_id: str, metrics: tuple[str, ...]) -> list[bytes]:
         """The requests that make the run, send its points, and finish it."""
         post = self.server.request
         return [
             post("POST", "/v1/runs", f'{{"project":"{project}","id":"{run_id}","config":{{"lr":0.001}}}}'.encode()),
-            post("POST", "/v1/ingest", _small_body() % run_id.encode()),
+            post("POST", "/v1/ingest", _small_body(metrics) % run_id.encode()),
             post("POST", f"/v1/runs/{run_id}/finish", b"{}"),
         ]
 
 
 @cache
-def _small_body() -> bytes:
+def _small_body(metrics: tuple[str, ...]) -> bytes:
     """The same points for every run; its id is filled in."""
-    return data.batch("RUN", "w", 0, 0, _ENTRIES, METRICS).replace(b"%", b"%%").replace(b"RUN", b"%s", 1)
+    return data.batch("RUN", "w", 0, 0, _ENTRIES, metrics).replace(b"%", b"%%").replace(b"RUN", b"%s", 1)

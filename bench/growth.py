@@ -1,16 +1,17 @@
-"""What grows with what: a run from 0.1 to 10 million points, a project from 10 to 1,000 runs."""
+"""What grows with what: a run from 0.1 to 10 million points, a project from 10 to 1,000 runs and to 100 metrics."""
 
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import data, host, visitor, wire
+from bench.filled import MANY_METRICS
 from bench.reading import server_times
 from bench.session import Session
 from bench.table import Row
-from bench.units import MILLISECONDS, NANOSECONDS, PER_POINT, TIMES
+from bench.units import COUNT, MILLISECONDS, NANOSECONDS, PER_POINT, TIMES
 
 _SIZES = (100_000, 1_000_000, 10_000_000)
 _BATCH = data.ENTRIES * len(data.KEYS)
@@ -23,6 +24,7 @@ def measure(session: Session) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name, host.arwx(Path(name)) as server:
         yield from _run(server, session)
     yield from _project(session)
+    yield from _many_metrics(session)
 
 
 def _run(server: host.Arwx, session: Session) -> Iterator[Row]:
@@ -64,25 +66,59 @@ def _grow(server: host.Arwx, sent: int, size: int) -> list[float]:
 
 
 def _project(session: Session) -> Iterator[Row]:
-    filled = session.filled
-    server = filled.server
+    server = session.filled.server
     cookie = visitor.sign_in(server)
-    curves: dict[str, dict[int, list[float]]] = {"runs list": {}, "charts of one metric": {}, "page, first byte": {}}
-    for full in (10, 100, 1000):
-        name = filled.runs(session.scale.count(full, at_least=2))
-        curves["runs list"][full] = server_times(server, f"/v1/projects/{name}/runs", 9)
-        curves["charts of one metric"][full] = server_times(
-            server, f"/v1/projects/{name}/charts?keys=train/metric_00&samples=500", 5
-        )
-        curves["page, first byte"][full] = [
-            answer.first_byte_s for answer in visitor.pages(server, cookie, f"/p/{name}", 9)
-        ]
-        for what, curve in curves.items():
+    names = {full: session.filled.runs(session.scale.count(full, at_least=2)) for full in (10, 100, 1000)}
+    curves: dict[str, Callable[[str], list[float]]] = {
+        "runs list": lambda name: server_times(server, f"/v1/projects/{name}/runs", 3),
+        "charts of one metric": lambda name: server_times(
+            server, f"/v1/projects/{name}/charts?keys=train/metric_00&samples=500", 3
+        ),
+        "page, first byte": lambda name: [
+            answer.first_byte_s for answer in visitor.pages(server, cookie, f"/p/{name}", 3)
+        ],
+    }
+    taken: dict[str, dict[int, list[float]]] = {what: {full: [] for full in names} for what in curves}
+    for _ in range(session.scale.passes(3)):  # in turns, so that the sizes compare
+        for full, name in names.items():
+            for what, measured in curves.items():
+                taken[what][full] += measured(name)
+    for full in names:
+        for what, curve in taken.items():
             yield Row(f"project of {full:,} runs × 50 metrics: {what}", curve[full], MILLISECONDS)
     # A page of the list holds fifty runs, so that the one of the smallest project is shorter.
-    runs, page = curves["runs list"], curves["page, first byte"]
+    runs, page = taken["runs list"], taken["page, first byte"]
     yield _ratio("project of 1,000 over 100 runs: runs list", runs[1000], runs[100])
     yield _ratio("project of 1,000 over 10 runs: page, first byte", page[1000], page[10])
+
+
+def _many_metrics(session: Session) -> Iterator[Row]:
+    """A project of 1,000 runs × 100 metrics: all its charts as one bounded answer, and the page with a chart at a time."""
+    server = session.filled.server
+    cookie = visitor.sign_in(server)
+    project = session.filled.runs(session.scale.count(1000, at_least=2), MANY_METRICS)
+    name = "project of 1,000 runs × 100 metrics"
+    path = f"/v1/projects/{project}/charts"
+    whole = server.request("GET", path)
+    with wire.Connection(server.port) as connection:
+        answers = [connection.send(whole) for _ in range(session.scale.passes(3) + 1)][1:]
+        unchanged = server.request("GET", path, **{"If-None-Match": answers[0].headers["etag"]})
+        again = [connection.send(unchanged) for _ in range(9)]
+    if {answer.status for answer in again} != {304}:
+        raise RuntimeError(f"{path} changed: {again[0].status}")
+    found = answers[0].json()
+    points = sum(len(line["steps"]) for lines in found["series"].values() for line in lines)
+    left = (
+        f"{len(found['series'])} metrics × {len(found['runs'])} runs; {len(found['left_out'])} metrics left out by name"
+    )
+    yield Row(f"{name}: all charts as JSON, points in the answer", [points], COUNT, left, at_most=400_000)
+    yield Row("– server time", [answer.server_s for answer in answers], MILLISECONDS)
+    yield Row("– asked for again, 304", [answer.server_s for answer in again], MILLISECONDS)
+    pages = visitor.pages(server, cookie, f"/p/{project}", 9)
+    yield Row(f"{name}: page, first byte", [page.first_byte_s for page in pages], MILLISECONDS)
+    chart = f"/p/{project}/chart?key={MANY_METRICS[-1]}"
+    parts = visitor.pages(server, cookie, chart, 9, **{"HX-Request": "true"})
+    yield Row("– one of its charts, when it comes into view", [part.server_s for part in parts], MILLISECONDS)
 
 
 def _ratio(what: str, big: list[float], small: list[float]) -> Row:
