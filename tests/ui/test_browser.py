@@ -108,6 +108,67 @@ def test_every_page_is_clean(browser: Browser, server: Server, scheme: str, widt
 
 
 @pytest.mark.browser
+def test_no_name_is_too_long_for_its_page(browser: Browser, server: Server) -> None:
+    key, project, metric = server.key("admin"), "p" * 128, "m" * 255
+
+    def post(path: str, body: object) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, str] = json.loads(answer.read())
+        return found
+
+    post("/v1/projects", {"name": project, "objective_metric": metric, "description": "d" * 2000})
+    run = {
+        "name": "r" * 255,
+        "tags": ["t" * 128] * 1 + list("abcdef"),
+        "group": "g" * 255,
+        "host": {"hostname": "h" * 200},
+    }
+    config = {"k" * 100: "v" * 500, "deep": {"a" * 90: ["b" * 90] * 9}}
+    post(
+        "/v1/runs", {"project": project, "id": "long", "config": config, "notes": "n" * 3000, "commit": "c" * 40, **run}
+    )
+    post("/v1/ingest", {"run_id": "long", "points": [point(step, **{metric: step}) for step in range(9)]})
+    session = post("/v1/sessions", {"project": project, "tag": "s" * 128})["id"]
+    fields = {"session_id": session, "note": "e" * 2000, "run_id": "long", "diff": "+" + "x" * 2000, "config": config}
+    tried = post("/v1/experiments", fields)["id"]
+    post(f"/v1/experiments/{tried}/decision", {"status": "keep", "score": 1 / 3, "note": "w" * 2000})
+    kept = b"width = 0\n"  # a blob that is there already
+    entry = {"path": "f" * 200 + "/file.py", "sha": hashlib.sha256(kept).hexdigest(), "size": len(kept)}
+    version = {
+        "project": project,
+        "name": "a" * 128,
+        "type": "y" * 64,
+        "entries": [entry],
+        "produced_by": tried,
+        "metadata": config,
+    }
+    post("/v1/artifacts/log", version)
+    wide = []
+    for width in (360, 1400):
+        page = visit(browser, server, "light", width)
+        for path in (
+            "",
+            "/experiments",
+            "/artifacts",
+            f"/experiments/{tried}",
+            f"/artifacts/{'a' * 128}",
+            "/runs/long",
+            "/delete",
+        ):
+            page.goto(f"{server.base_url}/p/{project}{path}")
+            if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                wide.append((width, path))
+        for path in ("/", "/find?q=rrr", "/settings/organization"):
+            page.goto(server.base_url + path)
+            if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                wide.append((width, path))
+        page.context.close()
+    assert wide == []
+
+
+@pytest.mark.browser
 def test_a_wide_window_is_used(browser: Browser, server: Server) -> None:
     page = visit(browser, server, "dark", 2560)
     for path in ("/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/experiments", "/p/char-lm/artifacts/model"):
