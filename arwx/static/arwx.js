@@ -178,7 +178,8 @@
     const [from, to] = [new URL(document.referrer), new URL(link.href)];
     if (from.origin !== to.origin || from.pathname !== to.pathname || history.length < 2) return;
     event.preventDefault();
-    history.back();
+    // Other views of this page are steps of the history too.
+    if (history.state?.htmx) location.assign(from); else history.back();
   });
 
   document.addEventListener("input", (event) => {

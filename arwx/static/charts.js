@@ -15,7 +15,7 @@
   cross.hidden = tip.hidden = marquee.hidden = true;
   document.body.append(cross, tip, marquee);
   let at = null; // { id of the chart, share of the width, y in px }
-  let drag = null; // { plot, from: share, x: page px }
+  let drag = null; // { plot, from: share, x: page px, isHeld: by a finger that stayed first }
 
   // Data -------------------------------------------------------------------------------------------------------------
 
@@ -196,6 +196,7 @@
   }
 
   document.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "touch") return moved(event);
     if (drag) return stretch(event);
     const plot = event.target instanceof Element && event.target.closest(".plot[data-values]");
     if (plot) {
@@ -208,32 +209,132 @@
   }, { passive: true });
 
   document.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "touch") return touched(event);
     const plot = event.target instanceof Element && event.target.closest("[data-zoomable] .plot[data-values]");
-    if (!plot || event.button || event.pointerType === "touch") return;
+    if (!plot || event.button) return;
     drag = { plot, from: shareOf(plot, event), x: event.clientX };
   });
 
   function stretch(event) {
     if (!drag.plot.isConnected) { drag = null; marquee.hidden = true; return; }
     if (Math.abs(event.clientX - drag.x) < 5 && marquee.hidden) return;
-    const box = $(".line-chart", drag.plot).getBoundingClientRect();
-    const shares = [drag.from, shareOf(drag.plot, event)].sort((a, b) => a - b);
+    drag.shares = [drag.from, shareOf(drag.plot, event)].sort((a, b) => a - b);
     hide();
     getSelection().removeAllRanges();
-    marquee.hidden = false;
-    Object.assign(marquee.style, { left: `${box.left + scrollX + shares[0] * box.width}px`, width: `${(shares[1] - shares[0]) * box.width}px`, top: `${box.top + scrollY}px`, height: `${box.height}px` });
-    drag.shares = shares;
+    mark(drag.plot, drag.shares);
   }
 
-  document.addEventListener("pointerup", () => {
+  function mark(plot, shares) {
+    const box = $(".line-chart", plot).getBoundingClientRect();
+    marquee.hidden = false;
+    Object.assign(marquee.style, { left: `${box.left + scrollX + shares[0] * box.width}px`, width: `${Math.max(3, (shares[1] - shares[0]) * box.width)}px`, top: `${box.top + scrollY}px`, height: `${box.height}px` });
+  }
+
+  document.addEventListener("pointerup", (event) => {
+    if (event.pointerType === "touch" && lifted(event)) return;
     const done = drag;
     drag = null;
-    if (marquee.hidden || !done?.shares) return;
+    if (marquee.hidden) return;
     marquee.hidden = true;
-    const scale = axis(done.plot);
-    const ends = done.shares.map((share) => Number(scale.at(share).toPrecision(10)));
-    if (ends[1] > ends[0]) zoom(done.plot, ends);
+    if (done?.shares) zoomTo(done.plot, done.shares);
   });
+
+  function zoomTo(plot, shares) {
+    const scale = axis(plot);
+    const ends = shares.map((share) => Number(scale.at(share).toPrecision(10)));
+    if (ends[1] > ends[0]) zoom(plot, ends);
+  }
+
+  // Touch: a tap, or a finger that moves sideways, reads values. A finger that stays and then moves chooses what to zoom
+  // into; so do two that spread, and two that close show all again. Up and down scrolls the page, as everywhere.
+  const HOLD_MS = 350;
+  const fingers = new Map(); // pointer → { plot, from: share, share, x, y }
+  const guarded = new WeakSet();
+  let hold = 0;
+
+  function touched(event) {
+    const plot = event.target instanceof Element && event.target.closest(".plot[data-values]");
+    if (!plot) return hide();
+    const share = shareOf(plot, event);
+    clearTimeout(hold);
+    if (fingers.size === 2 || [...fingers.values()].some((finger) => finger.plot !== plot)) fingers.clear();
+    fingers.set(event.pointerId, { plot, from: share, share, x: event.clientX, y: event.clientY });
+    drag = null;
+    if (fingers.size > 1 || !plot.closest("[data-zoomable]")) return;
+    hold = setTimeout(() => {
+      drag = { plot, from: share, x: event.clientX, isHeld: true };
+      hide();
+      mark(plot, [share, share]);
+    }, HOLD_MS);
+  }
+
+  function moved(event) {
+    const finger = fingers.get(event.pointerId);
+    if (!finger) return;
+    finger.share = shareOf(finger.plot, event);
+    if (Math.hypot(event.clientX - finger.x, event.clientY - finger.y) > 8) clearTimeout(hold);
+    if (fingers.size === 2) {
+      const shares = spread();
+      hide();
+      if (shares) mark(finger.plot, shares); else marquee.hidden = true;
+    } else if (drag) stretch(event);
+    else if (Math.abs(event.clientX - finger.x) > 8) read(finger.plot, event);
+  }
+
+  // Whether that was all there is to do.
+  function lifted(event) {
+    const finger = fingers.get(event.pointerId);
+    clearTimeout(hold);
+    if (fingers.size === 2) {
+      const shares = spread();
+      const isClosed = reachOf() < 0.8;
+      fingers.clear();
+      marquee.hidden = true;
+      if (shares) zoomTo(finger.plot, shares); else if (isClosed) zoom(null, null);
+      return true;
+    }
+    fingers.clear();
+    if (drag || !finger) return false;
+    read(finger.plot, event);
+    return true;
+  }
+
+  function read(plot, event) {
+    at = { id: plot.closest(".chart").id, share: shareOf(plot, event), y: event.clientY };
+    point();
+  }
+
+  // How much further apart two fingers are than they were.
+  function reachOf() {
+    const [a, b] = [...fingers.values()];
+    return Math.abs(b.share - a.share) / Math.max(0.02, Math.abs(b.from - a.from));
+  }
+
+  // The part of the width that two spread fingers pull to the whole of it: what is under them stays under them.
+  function spread() {
+    const scale = reachOf();
+    if (scale < 1.1) return null;
+    const left = [...fingers.values()].reduce((one, other) => (one.from <= other.from ? one : other));
+    const low = left.from - left.share / scale;
+    return [Math.max(0, low), Math.min(1, low + 1 / scale)];
+  }
+
+  document.addEventListener("pointercancel", () => {
+    clearTimeout(hold);
+    fingers.clear();
+    drag = null;
+    marquee.hidden = true;
+  });
+
+  // The page must not scroll while a finger chooses, and a long press must not open a menu.
+  function guard() {
+    for (const plot of $$(".plot[data-values]")) {
+      if (guarded.has(plot)) continue;
+      guarded.add(plot);
+      plot.addEventListener("touchmove", (event) => { if ((drag?.isHeld || fingers.size === 2) && event.cancelable) event.preventDefault(); }, { passive: false });
+      plot.addEventListener("contextmenu", (event) => { if (fingers.size || drag?.isHeld) event.preventDefault(); });
+    }
+  }
 
   document.addEventListener("dblclick", (event) => {
     if (event.target instanceof Element && event.target.closest("[data-zoomable] .plot")) zoom(null, null);
@@ -279,6 +380,7 @@
 
   document.addEventListener("click", (event) => {
     if (!(event.target instanceof Element)) return;
+    if (event.target.closest("[data-unzoom]")) zoom(null, null);
     const pin = event.target.closest("[data-pin]");
     const copy = event.target.closest("[data-copy-svg]");
     if (pin) {
@@ -307,7 +409,9 @@
 
   document.addEventListener("htmx:afterSwap", () => {
     values.clear();
+    guard();
     if (at) point();
     else if (focused) { const run = focused; focused = ""; focusOn(run); }
   });
+  guard();
 })();

@@ -106,16 +106,18 @@ class Shown:
 def chart(name: str) -> Response:
     """One chart as a fragment (304 when nothing in it changed), or large on a page of its own."""
     project, shown, key = _asked(name)
-    if is_fragment():
-        slot = _slot(shown, key, is_drawn=True)
-        answer = web.conditional(make_response(render_template("charts/_chart.html", slot=slot, shown=shown)))
-    else:
+    is_page = not is_fragment()
+    if is_page or request.headers.get("HX-Target") == "live":
         figure = _figure(shown, key, _LARGE)
         slot = Slot(key, shown.address(key), figure)
         needs = {"head": frame.head(project), "slot": slot, "figure": figure, "shown": shown, "view": shown.view}
-        answer = make_response(render_template("charts/page.html", metrics=charts.keys(shown.runs), **needs))
-    answer.vary.add("HX-Request")
-    return answer
+        template = "charts/page.html" if is_page else "charts/_large.html"
+        answer = make_response(render_template(template, metrics=charts.keys(shown.runs), **needs))
+    else:
+        slot = _slot(shown, key, is_drawn=True)
+        answer = make_response(render_template("charts/_chart.html", slot=slot, shown=shown))
+    answer.vary.update(("HX-Request", "HX-Target"))
+    return answer if is_page else web.conditional(answer)
 
 
 @bp.get("/p/<name>/values")
