@@ -142,7 +142,9 @@ def _by_key(batches: list[tuple[int, int, Level0]]) -> dict[str, list[Points]]:
         values = np.concatenate([matrix for _, matrix in parts], axis=1)
         if not (steps[1:] > steps[:-1]).all():
             order = np.lexsort((seqs, writers, steps))
-            steps, ts, writers, seqs, values = steps[order], ts[order], writers[order], seqs[order], values[:, order]
+            steps, ts, writers, seqs = steps[order], ts[order], writers[order], seqs[order]
+            # By `values[:, order]` the values of a key would not lie side by side, which the codec counts on.
+            values = np.take(values, order, axis=1)
         for index, name in enumerate(names):
             found.setdefault(name, []).append(Points(steps, ts, writers, seqs, values[index]))
     return found

@@ -261,3 +261,14 @@ def test_an_erased_run_is_gone_and_the_others_stay(database: Database) -> None:
     for table in ("streams", "writers", "ledger", "tokens", "chunks"):
         assert build.tables(database, f"SELECT * FROM {table} WHERE run_id = :r", r=gone.run_id) == []
     assert build.receipt(database, kept).points_stored == 10
+
+
+def test_points_out_of_order_under_keys_that_always_come_together_are_compacted(database: Database) -> None:
+    key = build.run(database)
+    build.send(database, key, losses(6, 6, lr=0.5), writer="rank1")
+    build.send(database, key, losses(6, lr=0.25), writer="rank0")
+    before = build.history(database, key)
+    build.compact(database, key)
+    assert build.history(database, key) == before
+    assert [e.step for e in before] == list(range(12))
+    assert build.receipt(database, key).intact
