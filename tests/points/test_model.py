@@ -397,13 +397,13 @@ def small_store() -> Iterator[None]:
 @pytest.mark.parametrize("start", SEEDS)
 def test_the_store_says_what_a_dict_would_say(database: Database, start: int | None) -> None:
     Store.database = database
-    count, steps = (20_000 // len(SEEDS), 30) if IS_FULL else (40, 25)
+    count = 20_000 // len(SEEDS) if IS_FULL else 40
     with small_store():
         run_state_machine_as_test(
             Store if start is None else seed(start)(Store),
             settings=settings(
                 max_examples=count,
-                stateful_step_count=steps,
+                stateful_step_count=25,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
                 print_blob=True,
