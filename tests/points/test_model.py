@@ -39,6 +39,20 @@ entries = st.builds(
     ts=st.integers(0, 50).map(lambda n: 1000 + n / 4),
     nonfinite=st.just([]) | st.lists(st.sampled_from(KEYS), max_size=1),
 )
+# Batches whose entries all have the same keys are kept in another way than those in which they vary.
+together = st.sampled_from([KEYS[:1], KEYS[:2], KEYS]).flatmap(
+    lambda keys: st.lists(
+        st.builds(
+            points.Entry,
+            step=st.integers(0, 40),
+            metrics=st.fixed_dictionaries(dict.fromkeys(keys, numbers)),
+            ts=st.integers(0, 50).map(lambda n: 1000 + n / 4),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+batches = st.lists(entries, min_size=1, max_size=6) | together
 
 
 def finite(entry: points.Entry) -> dict[str, float]:
@@ -136,14 +150,14 @@ class Store(RuleBasedStateMachine):
 
     writers_st = st.tuples(st.sampled_from(["w0", "w1"]), st.sampled_from(["a", "b"]))
 
-    @rule(who=writers_st, new=st.lists(entries, min_size=1, max_size=6))
+    @rule(who=writers_st, new=batches)
     def log_and_send(self, who: tuple[str, str], new: list[points.Entry]) -> None:
         writer = self.writers.setdefault(who, Written())
         start = len(writer.log)
         writer.log += new
         self.deliver(who, start, start + len(new))
 
-    @rule(who=writers_st, new=st.lists(entries, min_size=1, max_size=6))
+    @rule(who=writers_st, new=batches)
     def log_without_sending(self, who: tuple[str, str], new: list[points.Entry]) -> None:
         self.writers.setdefault(who, Written()).log += new
 
@@ -180,7 +194,7 @@ class Store(RuleBasedStateMachine):
             points.compact(db, self.key)
             db.rollback()
 
-    @rule(new=st.lists(entries, min_size=1, max_size=4), token=st.none() | st.sampled_from(["t1", "t2"]))
+    @rule(new=batches, token=st.none() | st.sampled_from(["t1", "t2"]))
     def send_without_numbers(self, new: list[points.Entry], token: str | None) -> None:
         name = token or repr([(e.step, e.ts, sorted(finite(e).items()), skipped(e)) for e in new])
         known = self.tokens.get(name)
@@ -206,7 +220,7 @@ class Store(RuleBasedStateMachine):
     def compact(self) -> None:
         build.compact(self.database, self.key)
 
-    @rule(who=writers_st, new=st.lists(entries, min_size=1, max_size=6), count=st.sampled_from(range(1, 13)))
+    @rule(who=writers_st, new=batches, count=st.sampled_from(range(1, 13)))
     def kill_during_compaction(self, who: tuple[str, str], new: list[points.Entry], count: int) -> None:
         self.log_and_send(who, new)  # so that there is something to compact
         self.survive(count, lambda: build.compact(self.database, self.key))
