@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from arwx import criteria
 from arwx.cli import main
+from arwx.errors import ArwxError
 from arwx.ui.docs import ADDRESS, CHAPTERS
 from tests.server import ROOT, Server
 from tests.ui.conftest import Visitor
@@ -106,6 +108,41 @@ def test_settings_of_the_client_are_all_in_the_guide_and_no_others(monkeypatch: 
     read = {name for name in asked if name.startswith("ARWANDB_")}
     read |= set(re.findall(r'"(ARWANDB_[A-Z_]+)"', source("sdk/arwandb/**/*.py")))
     assert read - {"ARWANDB_"} == set(re.findall(r"^\| `(ARWANDB_\w+)` \|", ALL, re.M))
+
+
+def kinds(of: type[ArwxError]) -> set[type[ArwxError]]:
+    return {of}.union(*(kinds(one) for one in of.__subclasses__()))
+
+
+def test_codes_of_failures_are_all_in_the_guide_and_no_others() -> None:
+    given = (
+        {"method_not_allowed"}
+        | {one.code for one in kinds(ArwxError)}
+        | set(re.findall(r', code="(\w+)"', source("arwx/**/*.py")))
+    )
+    told = re.findall(r"^\| (`[a-z_`, ]+) \| [45]\d\d", TEXTS["guarantees"], re.M)
+    assert given == {code for line in told for code in re.findall(r"`(\w+)`", line)}
+    statuses = {one.status for one in kinds(ArwxError)} | {405}
+    assert statuses <= {int(status) for status in re.findall(r"\b([45]\d\d)\b", TEXTS["guarantees"])}
+
+
+def test_filters_that_the_guide_shows_are_understood_and_its_fields_are_all() -> None:
+    examples = fences(TEXTS["dashboard"], "text")[0].splitlines()
+    assert len(examples) > 4
+    for line in examples:
+        criteria.condition(line)
+    fields = re.search(r"Fields are `([a-z_ ]+)`", TEXTS["dashboard"])
+    assert fields is not None
+    assert set(fields[1].split()) == set(criteria.FIELDS)
+
+
+def test_shortcuts_that_the_guide_names_are_those_of_the_pages() -> None:
+    told = {
+        key
+        for keys in re.findall(r"^\| (`.+`) \| .+ \|$", TEXTS["dashboard"], re.M)
+        for key in re.findall(r"`([^`]+)`", keys)
+    }
+    assert told == set(re.findall(r'data-key="([^"{]+)"', source("arwx/templates/**/*.html")))
 
 
 def test_commands_that_the_guide_names_exist() -> None:

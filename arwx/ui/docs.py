@@ -16,7 +16,7 @@ from arwx.ui import bp
 
 _FOLDER = Path(__file__).parents[1] / "guide"
 # In the order in which they are read.
-CHAPTERS = ("start", "logging", "charts", "research", "artifacts", "agents", "guarantees", "operate")
+CHAPTERS = ("start", "logging", "dashboard", "charts", "research", "artifacts", "agents", "guarantees", "operate")
 # Stands in the guide for the address under which the reader reaches the server.
 ADDRESS = "https://arwx.example.org"
 

@@ -26,7 +26,7 @@ PAGES = [
         "/p/char-lm/artifacts/model?version=v2&with=v1",
     ),
 ]
-DOORS = ["/login", "/signup", "/forgot", "/docs", "/docs/logging", "/docs/api"]
+DOORS = ["/login", "/signup", "/forgot", "/docs", "/docs/dashboard", "/docs/api"]
 
 
 @pytest.fixture(scope="module")
