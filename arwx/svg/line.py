@@ -268,7 +268,9 @@ def _heights(drawn: list[tuple[Series, Bools]], axes: Axes) -> tuple[float, floa
         values = np.concatenate([s.values[keep] for s, keep in drawn])
         found = float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))
     else:
-        found = _bounds([_reach(s, keep, is_log=axes.is_log) for s, keep in drawn])
+        # What was smoothed may lie outside the bounds of what it was made of.
+        reaches = [_reach(s, keep, is_log=axes.is_log) for s, keep in drawn]
+        found = _bounds([*reaches, *((s.values[keep], s.values[keep]) for s, keep in drawn)])
     low, high = _roomy(*found, is_log=axes.is_log)
     if axes.low is not None and (axes.low > 0 or not axes.is_log):
         low = axes.low

@@ -29,7 +29,10 @@ def linear(low: float, high: float, count: int = 5) -> list[Tick]:
         return [Tick(low, significant(low))]
     step = _nice((high - low) / max(count, 1))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [Tick(i * step, short(i * step, step)) for i in range(first, last + 1)]
+    # One notation for all: 5e-4 and 1e-3, not 5e-4 and 0.0010.
+    is_tiny = step < 1e-3 and step * max(abs(first), abs(last)) < 1e-2
+    label = _exponent if is_tiny else short
+    return [Tick(i * step, label(i * step, step) if i else "0") for i in range(first, last + 1)]
 
 
 def whole(low: float, high: float, count: int = 5) -> list[Tick]:

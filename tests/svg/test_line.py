@@ -292,6 +292,15 @@ def test_what_was_smoothed_stays_in_the_picture_for_few_lines() -> None:
     assert not any(found.raw for found in line.draw(many).lines)
 
 
+def test_a_smoothed_line_beyond_its_points_is_in_sight() -> None:
+    found = series([5.0, 4.0, 3.5], spread=0.1)
+    found.raw, found.highs, found.lows = found.values - 3, found.highs - 3, found.lows - 3
+    drawing = line.draw(Chart([found]))
+    assert drawing.y_low < 0.5
+    assert drawing.y_high > 5
+    assert drawing.outside == 0
+
+
 def test_holes_are_marked_where_they_are_in_the_window() -> None:
     chart = Chart([series([1, 2, 3])])
     (hole,) = line.draw(chart, holes=[("run_a", 1.0, 1.0, "one")]).holes
