@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from arwx import ids
 from arwx.errors import Damaged, Invalid, NotFound
 from arwx.points import _compact, _hash, _history, _ranges, _read, _stream, _summary
-from arwx.points._chunk import Points
+from arwx.points._chunk import Axis, Points
 from arwx.points._ranges import Range
 from arwx.points._stream import Stream, Writer
 from arwx.points._tables import ROW_ENTRIES, ledger, streams, tokens, writers
@@ -381,13 +381,13 @@ class Loading:
         by_key: dict[str, list[Points]] = {}
         for name, rows in found.items():
             steps, ts, numbers, seqs, values = zip(*rows, strict=True)
-            points = Points(
+            axis = Axis(
                 np.array(steps, np.int64),
                 np.array(ts, np.float64),
                 np.array(numbers, np.int64),
                 np.array(seqs, np.int64),
-                np.array(values, np.float64),
             )
+            points = Points(axis, np.array(values, np.float64))
             if not np.isfinite(points.values).all():
                 raise Invalid(f"{name} has a value that is no finite number")
             self._checksum += points.checksum(name)

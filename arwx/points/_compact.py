@@ -1,5 +1,8 @@
 """From level 0 to level 1: batches become chunks of one key, small chunks become larger ones.
 
+Keys that come from the same entries are moved together: their entries are joined and ordered once, and what their chunks
+have in common is written once, as an axis. It goes when no chunk names it any more.
+
 It runs in the caller's transaction under the lock of the run, so that it happens as a whole or not at all.
 
 How often a point is written again is bounded. It is written once in level 0 and once in its first chunk. Chunks that
@@ -7,8 +10,9 @@ are not full are merged in tiers by a factor of 16 (below 16, 256 and 4096 point
 more; a run that logs fast fills up its last chunk each time instead, which rewrites less than it adds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,11 +21,11 @@ from sqlalchemy.orm import Session
 
 from arwx.points import _batch, _chunk, _hash
 from arwx.points._batch import Level0
-from arwx.points._chunk import Axis, Points
+from arwx.points._chunk import Axes, Axis, PackedAxis, Points
 from arwx.points._codec import Corrupt
 from arwx.points._stream import Stream
-from arwx.points._tables import CHUNK_POINTS, ROW_ENTRIES, chunks, ledger
-from arwx.points._types import RunKey
+from arwx.points._tables import CHUNK_POINTS, ROW_ENTRIES, axes, chunks, ledger, with_axes
+from arwx.points._types import Floats, RunKey
 from arwx.prepared import Prepared, named
 
 PENDING_BATCHES = 64
@@ -31,10 +35,13 @@ _TIERS = (16, 256, CHUNK_POINTS)
 _TIER_WIDTH = 16
 # At the end of a run small chunks are merged sooner.
 _FINAL_WIDTH = 4
+# The most values that are looked at together.
+_TABLE_POINTS = 65_536
 # A row of the ledger grows by merging as long as that adds a fifth of it.
 _LEDGER_RATIO = 4
 
 _OF_LEDGER = (ledger.c.org_id == bindparam("o"), ledger.c.run_id == bindparam("r"))
+_OF_AXES = (axes.c.org_id == bindparam("o"), axes.c.run_id == bindparam("r"))
 _OF_CHUNKS = (chunks.c.org_id == bindparam("o"), chunks.c.run_id == bindparam("r"))
 
 _PENDING = Prepared(
@@ -68,23 +75,26 @@ _EMPTY_ROW = Prepared(
 )
 _INSERT_ROWS = Prepared(insert(ledger).values(named(*ledger.c.keys())))
 _PARTIAL = Prepared(
-    select(chunks.c.key, chunks.c.number, chunks.c.count)
+    select(chunks.c.key, chunks.c.number, chunks.c.count, chunks.c.axis)
     # Written out, so that the planner knows the index of partial chunks to fit.
     .where(*_OF_CHUNKS, chunks.c.count < literal_column(str(CHUNK_POINTS)))
     .order_by(chunks.c.key, chunks.c.number)
 )
 _ONE_CHUNK = (*_OF_CHUNKS, chunks.c.key == bindparam("k"), chunks.c.number == bindparam("n"))
-_CHUNK_PAYLOAD = Prepared(select(chunks.c.payload).where(*_ONE_CHUNK))
+_CHUNK_PAYLOAD = Prepared(select(chunks.c.payload, axes.c.payload).select_from(with_axes(*_OF_AXES)).where(*_ONE_CHUNK))
 _DELETE_CHUNKS = Prepared(delete(chunks).where(*_ONE_CHUNK))
+_DELETE_AXES = Prepared(delete(axes).where(*_OF_AXES, axes.c.number == bindparam("n")))
 _INSERT_CHUNKS = Prepared(insert(chunks).values(named(*chunks.c.keys())))
+_INSERT_AXES = Prepared(insert(axes).values(named(*axes.c.keys())))
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A chunk that is not full."""
+    """A chunk that is not full, and the number of the axis that it shares."""
 
     number: int
     count: int
+    axis: int | None
 
 
 def is_due(stream: Stream) -> bool:
@@ -107,53 +117,54 @@ def run(db: Session, stream: Stream, *, is_final: bool = False) -> None:
     pending = _by_key(batches)
     if not pending and not is_final:
         return
-    _write_chunks(db, stream, pending, _merges(_partial(db, key), pending, is_final=is_final))
+    place(db, stream, pending, is_final=is_final)
     _merge_ledger(db, key, batches)
     stream.pending_batches, stream.pending_points = broken, 0
 
 
-def place(db: Session, stream: Stream, points: dict[str, list[Points]]) -> None:
-    """Write points of these keys right into chunks. The caller saves the stream."""
-    _write_chunks(db, stream, points, _merges(_partial(db, stream.key), points, is_final=False))
+def place(db: Session, stream: Stream, points: dict[str, list[Points]], *, is_final: bool = False) -> None:
+    """Write points of these keys into chunks, and merge small ones. The caller saves the stream."""
+    partial = _partial(db, stream.key)
+    merges = _merges(partial, points, is_final=is_final)
+    stored, gone = _take(db, stream.key, merges)
+    # What is stored is older: mostly the points are in order then.
+    whole = {name: [*stored.get(name, ()), *points.get(name, ())] for name in sorted(stored.keys() | points.keys())}
+    _write(db, stream, _pieces(whole))
+    _remove(db, stream.key, partial, gone)
 
 
 def _by_key(batches: list[tuple[int, int, Level0]]) -> dict[str, list[Points]]:
-    """The points of each key. Keys that were always logged together share the arrays of all columns but the values."""
-    together: dict[tuple[str, ...], list[tuple[Points, Any]]] = {}
+    """The points of each key. Keys that were always logged together share the axes of their points."""
+    together: dict[tuple[str, ...], list[tuple[Axis, Floats]]] = {}
     found: dict[str, list[Points]] = {}
     for writer, first_seq, batch in batches:
         count = len(batch.steps)
         seqs = np.arange(first_seq, first_seq + count, dtype=np.int64)
-        axis = Points(batch.steps, batch.ts, np.full(count, writer, np.int64), seqs, np.empty(0))
+        axis = Axis(batch.steps, batch.ts, np.full(count, writer, np.int64), seqs)
         if batch.matrix is not None:
             together.setdefault(tuple(batch.keys), []).append((axis, batch.matrix))
             continue
         order = np.argsort(batch.key_index, kind="stable")
         ends = np.cumsum(np.bincount(batch.key_index, minlength=len(batch.keys)))
+        parts: dict[bytes, Axis] = {}
         for name, which in zip(batch.keys, np.split(order, ends[:-1]), strict=True):
             at = batch.entry_index[which]
-            points = Points(axis.steps[at], axis.ts[at], axis.writers[at], axis.seqs[at], batch.values[which])
-            found.setdefault(name, []).append(points)
-    for names, parts in together.items():
-        steps = np.concatenate([axis.steps for axis, _ in parts])
-        ts = np.concatenate([axis.ts for axis, _ in parts])
-        writers = np.concatenate([axis.writers for axis, _ in parts])
-        seqs = np.concatenate([axis.seqs for axis, _ in parts])
-        values = np.concatenate([matrix for _, matrix in parts], axis=1)
-        if not (steps[1:] > steps[:-1]).all():
-            order = np.lexsort((seqs, writers, steps))
-            steps, ts, writers, seqs = steps[order], ts[order], writers[order], seqs[order]
-            # By `values[:, order]` the values of a key would not lie side by side, which the codec counts on.
-            values = np.take(values, order, axis=1)
-        for index, name in enumerate(names):
-            found.setdefault(name, []).append(Points(steps, ts, writers, seqs, values[index]))
+            shared = parts.get(at.tobytes())
+            if shared is None:
+                shared = parts[at.tobytes()] = axis[at]
+            found.setdefault(name, []).append(Points(shared, batch.values[which]))
+    for names, stretches in together.items():
+        axis = _chunk.join_axes([axis for axis, _ in stretches])
+        matrix = np.concatenate([matrix for _, matrix in stretches], axis=1)
+        for name, values in zip(names, matrix, strict=True):
+            found.setdefault(name, []).append(Points(axis, values))
     return found
 
 
 def _partial(db: Session, key: RunKey) -> dict[str, list[_Part]]:
     found: dict[str, list[_Part]] = {}
-    for name, number, count in _PARTIAL.all(db, {"o": key.org_id, "r": key.run_id}):
-        found.setdefault(name, []).append(_Part(number, count))
+    for name, *part in _PARTIAL.all(db, {"o": key.org_id, "r": key.run_id}):
+        found.setdefault(name, []).append(_Part(*part))
     return found
 
 
@@ -189,72 +200,110 @@ def merged_with(parts: list[_Part], coming: int) -> list[_Part]:
     return picked
 
 
-def _write_chunks(
-    db: Session, stream: Stream, pending: dict[str, list[Points]], merges: dict[str, list[_Part]]
-) -> None:
-    key = stream.key
-    home = {"o": key.org_id, "r": key.run_id}
-    gone: list[dict[str, Any]] = []
+def _take(
+    db: Session, key: RunKey, merges: dict[str, list[_Part]]
+) -> tuple[dict[str, list[Points]], set[tuple[str, int]]]:
+    """The points of the chunks that are merged, oldest first, and which chunks these are, by key and number."""
+    found: dict[str, list[Points]] = {}
+    gone = set()
+    known = Axes()
+    for name, parts in merges.items():
+        for part in parts:
+            where = {"o": key.org_id, "r": key.run_id, "k": name, "n": part.number}
+            for payload, shared in _CHUNK_PAYLOAD.all(db, where):
+                try:
+                    packed = _chunk.split(payload, shared)
+                    found.setdefault(name, []).append(Points(known[packed.axis], packed.values()))
+                except Corrupt:
+                    continue  # it stays as it is, and the receipt tells of it
+                gone.add((name, part.number))
+    return found, gone
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What becomes chunks with one axis: a row of values for each key."""
+
+    axis: Axis
+    values: dict[str, Floats]
+
+
+def _pieces(points: dict[str, list[Points]]) -> dict[PackedAxis, _Piece]:
+    """The points of each key in order and cut into chunks. Keys with the same entries are put together and cut as one."""
+    together: dict[tuple[Axis, ...], list[str]] = {}
+    for name, of_key in points.items():
+        together.setdefault(tuple(part.axis for part in of_key), []).append(name)
+    pieces: dict[PackedAxis, _Piece] = {}
+    for parts, names in together.items():
+        axis = _chunk.join_axes(parts)
+        order = axis.order()
+        axis = axis if order is None else axis[order]
+        columns = {name: np.concatenate([part.values for part in points[name]]) for name in names}
+        if order is not None:
+            columns = {name: values[order] for name, values in columns.items()}
+        for start in range(0, len(axis), CHUNK_POINTS):
+            some = slice(start, start + CHUNK_POINTS)
+            piece = _Piece(axis[some], {name: values[some] for name, values in columns.items()})
+            # Keys may have come to the same entries by different ways.
+            pieces.setdefault(_chunk.pack_axis(piece.axis), piece).values.update(piece.values)
+    return pieces
+
+
+def _write(db: Session, stream: Stream, pieces: dict[PackedAxis, _Piece]) -> None:
+    home = {"org_id": stream.key.org_id, "run_id": stream.key.run_id}
+    shared: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    packed = _Packed()
-    for name in sorted(pending.keys() | merges.keys()):
-        # The oldest first: mostly the points are in order then.
-        parts: list[Points] = []
-        for part in merges.get(name, ()):
-            where = {**home, "k": name, "n": part.number}
-            try:
-                parts += [_chunk.decode(payload) for (payload,) in _CHUNK_PAYLOAD.all(db, where)]
-            except Corrupt:
-                continue  # it stays as it is, and the receipt tells of it
-            gone.append(where)
-        points = _chunk.join(parts + pending.get(name, [])).in_order()
-        for start in range(0, len(points), CHUNK_POINTS):
-            some = points[start : start + CHUNK_POINTS]
-            rows.append(_row(key, stream.next_chunk, name, some, packed.axis(points, start, some)))
+    for packed, piece in pieces.items():
+        axis = None
+        if len(piece.values) > 1:
+            axis, payload = stream.next_chunk, packed.payload()
+            checksum = _hash.signed(_hash.of_bytes(payload))
+            shared.append({**home, "number": axis, "count": packed.count, "checksum": checksum, "payload": payload})
             stream.next_chunk += 1
-    _DELETE_CHUNKS.run(db, *gone)
+        for row in _rows(piece, packed):
+            rows.append({**home, "number": stream.next_chunk, "axis": axis, **row})
+            stream.next_chunk += 1
+    _INSERT_AXES.run(db, *shared)
     _INSERT_CHUNKS.run(db, *rows)
 
 
-class _Packed:
-    """The packed axis of the key before, for keys that were logged together with it."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[Points, Axis]] = {}
-
-    def axis(self, points: Points, start: int, some: Points) -> Axis:
-        known = self._known.get(start)
-        if known is not None and _is_same_axis(known[0], some):
-            return known[1]
-        axis = _chunk.pack_axis(some)
-        self._known[start] = (some, axis)
-        return axis
-
-
-def _is_same_axis(left: Points, right: Points) -> bool:
-    return (
-        np.array_equal(left.steps, right.steps)
-        and np.array_equal(left.seqs, right.seqs)
-        and np.array_equal(left.ts.view(np.int64), right.ts.view(np.int64))
-        and np.array_equal(left.writers, right.writers)
-    )
-
-
-def _row(key: RunKey, number: int, name: str, points: Points, axis: Axis) -> dict[str, Any]:
-    blocks = _chunk.blocks(points.steps, points.ts, points.values)
-    return {
-        "org_id": key.org_id,
-        "run_id": key.run_id,
-        "key": name,
-        "number": number,
-        "count": len(points),
-        "first_step": int(points.steps[0]),
-        "last_step": int(points.steps[-1]),
-        "checksum": _hash.signed(points.checksum(name)),
-        "brief": _chunk.brief(blocks).tobytes(),
-        "blocks": blocks.tobytes(),
-        "payload": _chunk.encode(axis, points.values),
+def _rows(piece: _Piece, packed: PackedAxis) -> Iterator[dict[str, Any]]:
+    """The chunks of a piece. Many keys are looked at together, as many as make a small table."""
+    own = packed if len(piece.values) == 1 else None
+    places = _hash.of_places(piece.axis.steps, piece.axis.ts)
+    common = {
+        "count": len(piece.axis),
+        "first_step": int(piece.axis.steps[0]),
+        "last_step": int(piece.axis.steps[-1]),
     }
+    rest = iter(piece.values)
+    while names := list(islice(rest, max(1, _TABLE_POINTS // len(piece.axis)))):
+        table = np.stack([piece.values[name] for name in names])
+        keys = np.array([[_hash.of_key(name)] for name in names], np.uint64)
+        checksums = _hash.row_sums(_hash.of_points(places, _hash.of_values(keys, table)))
+        blocks = _chunk.blocks(piece.axis.steps, piece.axis.ts, table)
+        briefs = _chunk.brief(blocks)
+        for index, name in enumerate(names):
+            yield {
+                **common,
+                "key": name,
+                "checksum": _hash.signed(int(checksums[index])),
+                "brief": briefs[index].tobytes(),
+                "blocks": blocks[index].tobytes(),
+                "payload": _chunk.encode(table[index], own),
+            }
+
+
+def _remove(db: Session, key: RunKey, partial: dict[str, list[_Part]], gone: set[tuple[str, int]]) -> None:
+    """Remove merged chunks, and the axes that no chunk names any more.
+
+    The chunks of an axis are as long as it is, so all that name the axis of a chunk that is not full are in `partial`.
+    """
+    home = {"o": key.org_id, "r": key.run_id}
+    left = {part.axis for name, parts in partial.items() for part in parts if (name, part.number) not in gone}
+    freed = {part.axis for name, parts in partial.items() for part in parts if (name, part.number) in gone}
+    _DELETE_CHUNKS.run(db, *({**home, "k": name, "n": number} for name, number in sorted(gone)))
+    _DELETE_AXES.run(db, *({**home, "n": axis} for axis in freed - left if axis is not None))
 
 
 def _merge_ledger(db: Session, key: RunKey, batches: list[tuple[int, int, Level0]]) -> None:

@@ -61,6 +61,11 @@ def digests(places: Hashes, value_sums: Hashes, skipped: Ints) -> npt.NDArray[np
     return (_mix(_mix(places) + value_sums + skipped.view(np.uint64) * _GOLDEN) >> _S48).astype("<u2")
 
 
+def of_bytes(payload: bytes) -> int:
+    """64 bits that stand for these very bytes."""
+    return int.from_bytes(blake2b(payload, digest_size=8).digest(), "little")
+
+
 def signed(checksum: int) -> int:
     """The checksum as a signed 64-bit integer, which is what databases store."""
     checksum &= _MASK

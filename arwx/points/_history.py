@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from arwx.db import Database
 from arwx.errors import invalid
 from arwx.points import _chunk, _read, _stream
-from arwx.points._chunk import Points
-from arwx.points._codec import Corrupt
-from arwx.points._tables import chunks, writers
+from arwx.points._chunk import Axes, Axis, Points
+from arwx.points._tables import axes, chunks, with_axes, writers
 from arwx.points._types import LAST_STEP, HistoryEntry, HistoryPage, RunKey
 
 _EXPORT_ENTRIES = 20_000
@@ -22,11 +21,15 @@ _PAGE_POINTS = 500_000
 _FEW_KEYS = 200
 _CURSOR = re.compile(r"(\d{1,16})\.(\d{1,10})\.(\d{1,16})\Z", re.ASCII)
 
-_PAYLOAD = select(chunks.c.payload).where(
-    chunks.c.org_id == bindparam("o"),
-    chunks.c.run_id == bindparam("r"),
-    chunks.c.key == bindparam("k"),
-    chunks.c.number == bindparam("n"),
+_STORED = (
+    select(chunks.c.payload, axes.c.payload)
+    .select_from(with_axes(axes.c.org_id == bindparam("o"), axes.c.run_id == bindparam("r")))
+    .where(
+        chunks.c.org_id == bindparam("o"),
+        chunks.c.run_id == bindparam("r"),
+        chunks.c.key == bindparam("k"),
+        chunks.c.number == bindparam("n"),
+    )
 )
 
 _Place = tuple[int, int, int]
@@ -192,19 +195,18 @@ def _window(
         last = min(end, max(chunk.last_step for chunk in taken))
         end = min(end, start[0] + (last - start[0]) * _PAGE_POINTS // points)
     parts: dict[str, list[Points]] = {}
+    known = Axes()
     for chunk in taken:
         if chunk.first_step > end:
             continue
         where = {"o": key.org_id, "r": key.run_id, "k": chunk.key, "n": chunk.number}
-        try:
-            decoded = _chunk.decode(db.connection().execute(_PAYLOAD, where).scalar_one())
-        except Corrupt:
-            continue
-        parts.setdefault(chunk.key, []).append(_between(decoded, start, end))
-    for name, some in pending.items():
-        parts.setdefault(name, []).append(_between(some, start, end))
-    by_key = {name: _chunk.join(some).in_order() for name, some in sorted(parts.items())}
-    return _Window(start, end, {name: some for name, some in by_key.items() if len(some)}, end >= high)
+        payload, shared = db.connection().execute(_STORED, where).one()
+        for some in _read.decoded([(payload, shared)], known):
+            parts.setdefault(chunk.key, []).append(_between(some, start, end))
+    for name, of_key in pending.items():
+        parts.setdefault(name, []).append(_between(of_key, start, end))
+    by_key = {name: _chunk.join(found).in_order() for name, found in sorted(parts.items())}
+    return _Window(start, end, {name: found for name, found in by_key.items() if len(found)}, end >= high)
 
 
 def _between(points: Points, start: _Place, end: int) -> Points:
@@ -224,9 +226,9 @@ def _entries(by_key: dict[str, Points], names: dict[int, str], limit: int) -> tu
     groups = _groups(by_key)
     if not groups:
         return [], (0, -1, -1), False
-    axes = [axis for axis, _ in groups]
-    axis = _chunk.join(axes)
-    if len(axes) > 1:
+    of_groups = [axis for axis, _ in groups]
+    axis = _chunk.join_axes(of_groups)
+    if len(groups) > 1:
         order = np.lexsort((axis.seqs, axis.writers, axis.steps))
         axis = axis[order]
         is_new = np.ones(len(axis), np.bool_)
@@ -238,7 +240,7 @@ def _entries(by_key: dict[str, Points], names: dict[int, str], limit: int) -> tu
         position = np.empty(len(order), np.int64)
         position[order] = np.cumsum(is_new) - 1
         axis = axis[is_new]
-        positions = np.split(position, np.cumsum([len(part) for part in axes])[:-1])
+        positions = np.split(position, np.cumsum([len(part) for part in of_groups])[:-1])
     else:
         positions = [np.arange(len(axis))]
     count = min(limit, len(axis))
@@ -262,14 +264,14 @@ def _entries(by_key: dict[str, Points], names: dict[int, str], limit: int) -> tu
     return entries, last, len(axis) > count
 
 
-def _groups(by_key: dict[str, Points]) -> list[tuple[Points, list[str]]]:
+def _groups(by_key: dict[str, Points]) -> list[tuple[Axis, list[str]]]:
     """The keys that have the very same entries, together."""
-    groups: list[tuple[Points, list[str]]] = []
+    groups: list[tuple[Axis, list[str]]] = []
     for name, points in by_key.items():
         for axis, keys in groups[-4:]:
             if np.array_equal(axis.seqs, points.seqs) and np.array_equal(axis.writers, points.writers):
                 keys.append(name)
                 break
         else:
-            groups.append((points, [name]))
+            groups.append((points.axis, [name]))
     return groups

@@ -7,11 +7,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from arwx.points import _batch, _chunk
-from arwx.points._chunk import Points
+from arwx.points._chunk import Axes, Axis, Points
 from arwx.points._codec import Corrupt
 from arwx.points._tables import ledger
 
 SYSTEM = "system/"
+
+# The payload of a chunk, and that of the axis which it shares with others, if it does.
+Stored = tuple[bytes, bytes | None]
 
 
 def chooser(keys: Sequence[str] | None) -> Callable[[str], bool]:
@@ -43,22 +46,23 @@ def pending(
         except Corrupt:
             continue
         count = len(batch.steps)
-        writers = np.full(count, writer, np.int64)
         seqs = np.arange(first_seq, first_seq + count, dtype=np.int64)
+        axis = Axis(batch.steps, batch.ts, np.full(count, writer, np.int64), seqs)
         for index in wanted:
             at, values = batch.of_key(index)
             if len(values):
-                points = Points(batch.steps[at], batch.ts[at], writers[at], seqs[at], values)
-                found.setdefault((run_id, names[index]), []).append(points)
+                found.setdefault((run_id, names[index]), []).append(Points(axis[at], values))
     return {where: _chunk.join(parts).in_order() for where, parts in found.items()}
 
 
-def decoded(payloads: Iterable[bytes]) -> list[Points]:
-    """The chunks that can be decoded; receipts tell of the others."""
+def decoded(stored: Iterable[Stored], known: Axes) -> list[Points]:
+    """The chunks that can be decoded; receipts tell of the others. Axes are decoded once and then `known`."""
     found = []
-    for payload in payloads:
+    for payload, shared in stored:
         try:
-            found.append(_chunk.decode(payload))
+            packed = _chunk.split(payload, shared)
+            axis = _chunk.unpack_axis(packed.axis) if shared is None else known[packed.axis]
+            found.append(Points(axis, packed.values()))
         except Corrupt:
             continue
     return found

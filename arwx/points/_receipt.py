@@ -10,12 +10,16 @@ from sqlalchemy.orm import Session
 from arwx import clock
 from arwx.errors import NotFound
 from arwx.points import _batch, _chunk, _hash, _ranges, _stream
+from arwx.points._chunk import Axis
 from arwx.points._codec import Corrupt
 from arwx.points._ranges import Range
-from arwx.points._tables import chunks, ledger, streams, writers
-from arwx.points._types import Receipt, RunKey, WriterReceipt
+from arwx.points._tables import axes, chunks, ledger, streams, writers
+from arwx.points._types import Floats, Receipt, RunKey, WriterReceipt
 
 _TOLD = 20
+# So many axes are held at a time.
+_AXES = 256
+_LAST_NUMBER = 2**63 - 1
 
 
 @dataclass
@@ -26,6 +30,23 @@ class _Stored:
     checksum: int = 0
     by_writer: Counter[int] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """What the entries of an axis come to, for every key that has them."""
+
+    steps: tuple[int, int]
+    places: _hash.Hashes
+    by_writer: Counter[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """An axis of several chunks. It has no entries when it cannot be decoded."""
+
+    payload: bytes
+    entries: _Entries | None
 
 
 @dataclass
@@ -76,26 +97,69 @@ def receipt(db: Session, key: RunKey) -> Receipt:
 
 
 def _count_chunks(db: Session, key: RunKey, stored: _Stored) -> None:
-    query = select(chunks.c.key, chunks.c.count, chunks.c.checksum, chunks.c.payload).where(
-        chunks.c.org_id == key.org_id, chunks.c.run_id == key.run_id
+    """Count the chunks, along the axes: some of those at a time, and the chunks that were numbered after them."""
+    numbers = select(axes.c.number).where(axes.c.org_id == key.org_id, axes.c.run_id == key.run_id)
+    starts = list(db.scalars(numbers.order_by(axes.c.number)))[_AXES::_AXES]
+    for start, end in zip([0, *starts], [*starts, _LAST_NUMBER], strict=True):
+        known = _shared(db, key, start, end, stored)
+        query = select(chunks.c.key, chunks.c.count, chunks.c.checksum, chunks.c.axis, chunks.c.payload).where(
+            chunks.c.org_id == key.org_id,
+            chunks.c.run_id == key.run_id,
+            chunks.c.number >= start,
+            chunks.c.number < end,
+        )
+        left = set(known)
+        for name, count, checksum, axis, payload in db.connection().execution_options(yield_per=64).execute(query):
+            left.discard(axis)
+            try:
+                entries, values = _columns(payload, known.get(axis))
+            except Corrupt as error:
+                stored.problems.append(f"A chunk of {name} cannot be read: {error}.")
+                continue
+            hashes = _hash.of_values(_hash.of_key(name), values)
+            found = _hash.total(_hash.of_points(entries.places, hashes))
+            if len(values) != count or _hash.signed(found) != checksum:
+                low, high = entries.steps
+                stored.problems.append(f"A chunk of {name}, steps {low} to {high}, is not as it was written.")
+            stored.points += len(values)
+            stored.checksum += found
+            stored.by_writer.update(entries.by_writer)
+        stored.problems += [f"Axis {number} is there, but no chunk has it." for number in sorted(left)]
+
+
+def _shared(db: Session, key: RunKey, start: int, end: int, stored: _Stored) -> dict[int, _Shared]:
+    query = select(axes.c.number, axes.c.count, axes.c.checksum, axes.c.payload).where(
+        axes.c.org_id == key.org_id, axes.c.run_id == key.run_id, axes.c.number >= start, axes.c.number < end
     )
-    for name, count, checksum, payload in db.connection().execution_options(yield_per=64).execute(query):
+    found = {}
+    for number, count, checksum, payload in db.connection().execute(query):
+        entries = None
         try:
-            points = _chunk.decode(payload)
+            packed = _chunk.split_axis(payload)
+            entries = _entries(_chunk.unpack_axis(packed))
+            if packed.count != count or _hash.signed(_hash.of_bytes(payload)) != checksum:
+                low, high = entries.steps
+                stored.problems.append(f"Axis {number}, steps {low} to {high}, is not as it was written.")
         except Corrupt as error:
-            stored.problems.append(f"A chunk of {name} cannot be read: {error}.")
-            continue
-        found = points.checksum(name)
-        if len(points) != count or _hash.signed(found) != checksum:
-            stored.problems.append(
-                f"A chunk of {name}, steps {int(points.steps[0])} to {int(points.steps[-1])}, is not as it was written."
-            )
-        stored.points += len(points)
-        stored.checksum += found
-        if points.writers[0] == points.writers[-1] and (points.writers == points.writers[0]).all():
-            stored.by_writer[int(points.writers[0])] += len(points)
-        else:
-            stored.by_writer.update(points.writers.tolist())
+            stored.problems.append(f"Axis {number} cannot be read: {error}.")
+        found[number] = _Shared(payload, entries)
+    return found
+
+
+def _columns(payload: bytes, shared: _Shared | None) -> tuple[_Entries, Floats]:
+    """What a chunk has: its entries, decoded here unless it shares them, and its values. Raises `Corrupt`."""
+    packed = _chunk.split(payload, shared.payload if shared else None)
+    entries = shared.entries if shared else _entries(_chunk.unpack_axis(packed.axis))
+    if entries is None:
+        raise Corrupt("the axis that it shares with others cannot be read")
+    return entries, packed.values()
+
+
+def _entries(axis: Axis) -> _Entries:
+    first = axis.writers[0]
+    is_one = bool(first == axis.writers[-1] and (axis.writers == first).all())
+    by_writer = Counter({int(first): len(axis)}) if is_one else Counter(axis.writers.tolist())
+    return _Entries((int(axis.steps[0]), int(axis.steps[-1])), _hash.of_places(axis.steps, axis.ts), by_writer)
 
 
 def _count_ledger(db: Session, key: RunKey, stored: _Stored) -> tuple[dict[int, _Committed], int, int]:

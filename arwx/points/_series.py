@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from arwx.points import _chunk, _pick, _read, _smooth
-from arwx.points._chunk import BLOCK, BLOCK_POINTS, Points
+from arwx.points._chunk import BLOCK, BLOCK_POINTS, Axes, PackedAxis, Points
 from arwx.points._codec import Corrupt
-from arwx.points._tables import chunks, streams
+from arwx.points._read import Stored
+from arwx.points._tables import axes, chunks, streams, with_axes
 from arwx.points._types import LAST_STEP, Floats, Ints, RunKey, Series, Smoothing
 
 _Where = tuple[str, str]
@@ -41,8 +42,30 @@ class _Line:
     # Chunks that stand for themselves: none of their points meets a point from elsewhere or lies outside the range.
     clean: list[_Chunk] = field(default_factory=list)
     level: str = "payload"
-    payloads: dict[int, bytes] = field(default_factory=dict)
+    payloads: dict[int, Stored] = field(default_factory=dict)
     blocks: dict[int, bytes] = field(default_factory=dict)
+
+
+class _Steps(dict[PackedAxis, Ints]):
+    """The steps of axes, each decoded once."""
+
+    def __missing__(self, packed: PackedAxis) -> Ints:
+        found = self[packed] = _chunk.unpack_steps(packed)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was decoded for one series serves the next: keys that are logged together share it."""
+
+    axes: Axes = field(default_factory=Axes)
+    steps: _Steps = field(default_factory=_Steps)
+
+    def drawing(self, stored: Stored) -> tuple[Ints, Floats]:
+        """Steps and values of a chunk alone. Raises `Corrupt`."""
+        packed = _chunk.split(*stored)
+        steps = _chunk.unpack_steps(packed.axis) if stored[1] is None else self.steps[packed.axis]
+        return steps, packed.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +130,12 @@ def series(
         view = replace(view, smoothing=replace(view.smoothing, width=_width(lines.values(), view)))
     _fetch(db, org_id, list(lines.values()))
     origins = _origins(db, org_id, run_ids) if x == "relative" else {}
+    known = _Known()
     found: dict[str, list[Series]] = {name: [] for name in names}
     for name in names:
         for run_id in dict.fromkeys(run_ids):
             wanted = lines.get((run_id, name))
-            drawn = _draw(wanted, view, origins.get(run_id, 0.0)) if wanted else None
+            drawn = _draw(wanted, view, origins.get(run_id, 0.0), known) if wanted else None
             if drawn:
                 found[name].append(drawn)
     return found
@@ -218,10 +242,18 @@ def _fetch(db: Session, org_id: int, lines: list[_Line]) -> None:
         if numbers is not None:
             where.append(chunks.c.number.in_(numbers))
         if numbers != []:
-            query = select(chunks.c.run_id, chunks.c.key, chunks.c.number, chunks.c.payload).where(*where)
-            for run_id, key, number, payload in db.connection().execute(query):
+            of_axes = (axes.c.org_id == org_id, axes.c.run_id.in_(run_ids))
+            query = (
+                select(chunks.c.run_id, chunks.c.key, chunks.c.number, chunks.c.payload, chunks.c.axis, axes.c.payload)
+                .select_from(with_axes(*of_axes))
+                .where(*where)
+            )
+            # Of what chunks share, one copy is enough.
+            shared: dict[tuple[str, int], bytes] = {}
+            for run_id, key, number, payload, axis, of_axis in db.connection().execute(query):
                 if (run_id, key) in by_place:
-                    by_place[run_id, key].payloads[number] = payload
+                    stored = payload, of_axis and shared.setdefault((run_id, axis), of_axis)
+                    by_place[run_id, key].payloads[number] = stored
         coarse = [line.key for line in some if line.level == "blocks"]
         if coarse:
             query = select(chunks.c.run_id, chunks.c.key, chunks.c.number, chunks.c.blocks).where(
@@ -247,9 +279,9 @@ def _origins(db: Session, org_id: int, run_ids: list[str]) -> dict[str, float]:
     return {run_id: first_ts or 0.0 for run_id, first_ts in db.execute(query)}
 
 
-def _draw(line: _Line, view: _View, origin: float) -> Series | None:
+def _draw(line: _Line, view: _View, origin: float, known: _Known) -> Series | None:
     if line.level == "payload":
-        steps, ts, values = _points(line, view)
+        steps, ts, values = _points(line, view, known)
         if view.by_time and (ts[1:] < ts[:-1]).any():
             order = np.argsort(ts, kind="stable")
             steps, ts, values = steps[order], ts[order], values[order]
@@ -265,7 +297,7 @@ def _draw(line: _Line, view: _View, origin: float) -> Series | None:
             unit = _smooth.unit(xs[inside], view.smoothing.width or 0.0, count)
             soft = _smooth.average(xs, values, at, view.smoothing.weight, unit)
         return Series(line.run_id, count, *drawing, soft)
-    parts = _blocks(line, view)
+    parts = _blocks(line, view, known)
     count = int(parts["count"].sum())
     drawing = _pick.blocks(parts, view.samples, by_time=view.by_time, origin=origin)
     soft = None
@@ -282,7 +314,7 @@ def _draw(line: _Line, view: _View, origin: float) -> Series | None:
     return Series(line.run_id, count, *drawing, soft)
 
 
-def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
+def _points(line: _Line, view: _View, known: _Known) -> tuple[Ints, Floats, Floats]:
     """The drawn points in the range, by step. Without need the ts are not decoded and come back empty."""
     reach = -1
     is_apart = True
@@ -291,12 +323,12 @@ def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
         reach = max(reach, chunk.last_step)
     if line.pending is not None:
         is_apart &= bool(line.pending.steps[0] > reach)
-    payloads = [line.payloads[chunk.number] for chunk in line.chunks if chunk.number in line.payloads]
+    stored = [line.payloads[chunk.number] for chunk in line.chunks if chunk.number in line.payloads]
     if is_apart and not view.by_time:
         parts = []
-        for payload in payloads:
+        for one in stored:
             try:
-                parts.append(_chunk.decode_drawing(payload))
+                parts.append(known.drawing(one))
             except Corrupt:
                 continue
         if line.pending is not None:
@@ -307,7 +339,7 @@ def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
         values = np.concatenate([values for _, values in parts])
         ts = np.empty(0)
     else:
-        found = _read.decoded(payloads) + ([line.pending] if line.pending is not None else [])
+        found = _read.decoded(stored, known.axes) + ([line.pending] if line.pending is not None else [])
         if not found:
             return np.empty(0, np.int64), np.empty(0), np.empty(0)
         points = _chunk.join(found)
@@ -321,18 +353,15 @@ def _points(line: _Line, view: _View) -> tuple[Ints, Floats, Floats]:
     return steps, ts, values
 
 
-def _blocks(line: _Line, view: _View) -> npt.NDArray[Any]:
+def _blocks(line: _Line, view: _View, known: _Known) -> npt.NDArray[Any]:
     """The series as blocks: those of clean chunks as they are stored, all other points one by one."""
     if line.level == "brief":
         parts = [_joined([chunk.brief for chunk in line.clean])]
     else:
         parts = [_joined([line.blocks[chunk.number] for chunk in line.clean])]
     clean = {chunk.number for chunk in line.clean}
-    rest = _read.decoded(
-        line.payloads[chunk.number]
-        for chunk in line.chunks
-        if chunk.number not in clean and chunk.number in line.payloads
-    )
+    unclean = [chunk.number for chunk in line.chunks if chunk.number not in clean]
+    rest = _read.decoded((line.payloads[number] for number in unclean if number in line.payloads), known.axes)
     if line.pending is not None:
         rest.append(line.pending)
     if rest:

@@ -6,14 +6,17 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Float,
     ForeignKeyConstraint,
+    FromClause,
     Index,
     Integer,
     LargeBinary,
     Table,
     Text,
     UniqueConstraint,
+    and_,
     literal_column,
 )
 
@@ -102,8 +105,23 @@ tokens = _table(
     _of_stream(),
 )
 
+# What the chunks of keys that are logged together have in common: steps, ts, writers and seqs of their entries, once for
+# all of them. `checksum` is that of the payload's bytes. It goes with the last chunk that names it. Axes and chunks are
+# numbered in one line, the axis right before its chunks.
+axes = _table(
+    "axes",
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("count", Integer, nullable=False),
+    Column("checksum", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    _of_stream(),
+    CheckConstraint(f"count BETWEEN 1 AND {CHUNK_POINTS}", name="ck_axes_count"),
+)
+
 # Level 1: points of one key in the order (step, writer, seq). `brief` is the chunk as one block and `blocks` its
-# blocks of 512 points, both arrays of `_chunk.BLOCK`: they let charts pass over the payload.
+# blocks of 512 points, both arrays of `_chunk.BLOCK`: they let charts pass over the payload. `axis` is the number of
+# the axis that the chunk shares with others; without one the payload has its own. It is named by no foreign key, since
+# nothing but compaction and the end of the run removes axes, and the receipt looks for missing ones.
 chunks = _table(
     "chunks",
     Column("key", Text, primary_key=True),
@@ -115,10 +133,30 @@ chunks = _table(
     Column("brief", LargeBinary, nullable=False),
     Column("blocks", LargeBinary, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    Column("axis", BigInteger, nullable=True),
     _of_stream(),
     CheckConstraint(f"count BETWEEN 1 AND {CHUNK_POINTS}", name="ck_chunks_count"),
     CheckConstraint("first_step >= 0 AND first_step <= last_step", name="ck_chunks_steps"),
 )
 
 _is_partial = chunks.c.count < literal_column(str(CHUNK_POINTS))
-Index("ix_chunks_partial", chunks.c.org_id, chunks.c.run_id, sqlite_where=_is_partial, postgresql_where=_is_partial)
+# All that compaction asks of chunks that are not full, so that it does not touch the rows: `axis` lies behind the payload.
+Index(
+    "ix_chunks_partial",
+    *(chunks.c.org_id, chunks.c.run_id, chunks.c.key, chunks.c.number, chunks.c.count, chunks.c.axis),
+    sqlite_where=_is_partial,
+    postgresql_where=_is_partial,
+)
+
+
+def with_axes(*where: ColumnElement[bool]) -> FromClause:
+    """The chunks, each with the axis that it shares with others, if it does; `where` says in which runs the axes are."""
+    return chunks.outerjoin(
+        axes,
+        and_(
+            axes.c.org_id == chunks.c.org_id,
+            axes.c.run_id == chunks.c.run_id,
+            axes.c.number == chunks.c.axis,
+            *where,
+        ),
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from arwx import points
 from arwx.db import Database
+from arwx.points import _chunk
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)
@@ -92,3 +93,36 @@ def tables(database: Database, statement: str, **values: Any) -> list[Any]:
     with database.writing() as db:
         found = db.connection().execute(text(statement), values)
         return list(found) if found.returns_rows else []
+
+
+def axes(database: Database, key: points.RunKey) -> dict[int, set[str]]:
+    """Which keys have which axis. Every axis is named by chunks of its length, and every axis that is named is there."""
+    sizes = dict(tables(database, "SELECT number, count FROM axes WHERE run_id = :r", r=key.run_id))
+    found: dict[int, set[str]] = {}
+    for name, count, axis in tables(database, "SELECT key, count, axis FROM chunks WHERE run_id = :r", r=key.run_id):
+        if axis is not None:
+            assert sizes[axis] == count
+            found.setdefault(axis, set()).add(name)
+    assert found.keys() == sizes.keys()
+    return found
+
+
+def give_chunks_axes_of_their_own(database: Database, key: points.RunKey) -> None:
+    """Make the chunks what they were before keys had axes in common."""
+    stored = tables(
+        database,
+        "SELECT c.key, c.number, c.payload, a.payload FROM chunks c JOIN axes a ON a.org_id = c.org_id "
+        "AND a.run_id = c.run_id AND a.number = c.axis WHERE c.run_id = :r",
+        r=key.run_id,
+    )
+    for name, number, payload, shared in stored:
+        found = _chunk.decode(bytes(payload), bytes(shared))
+        tables(
+            database,
+            "UPDATE chunks SET payload = :p, axis = NULL WHERE run_id = :r AND key = :k AND number = :n",
+            p=_chunk.encode(found.values, _chunk.pack_axis(found.axis)),
+            r=key.run_id,
+            k=name,
+            n=number,
+        )
+    tables(database, "DELETE FROM axes WHERE run_id = :r", r=key.run_id)

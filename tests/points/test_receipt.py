@@ -1,13 +1,15 @@
 """A receipt that cannot fail is worthless: every way of losing, doubling or altering a point turns it."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from arwx import points
 from arwx.db import Database
-from arwx.points import _batch, _chunk, _codec
+from arwx.points import _batch, _chunk, _codec, _hash
 from tests.points import build
 from tests.points.build import entry, losses
 
@@ -27,18 +29,22 @@ def key(database: Database) -> points.RunKey:
 
 
 def chunk(database: Database, key: points.RunKey) -> tuple[int, _chunk.Points]:
-    ((number, payload),) = build.tables(
-        database, "SELECT number, payload FROM chunks WHERE run_id = :r AND key = 'loss'", r=key.run_id
+    """The chunk of `loss`, whose axis is that of `lr` too, or its own when it is alone."""
+    ((number, payload, shared),) = build.tables(
+        database,
+        "SELECT c.number, c.payload, a.payload FROM chunks c "
+        "LEFT JOIN axes a ON a.run_id = c.run_id AND a.number = c.axis WHERE c.run_id = :r AND c.key = 'loss'",
+        r=key.run_id,
     )
-    return number, _chunk.decode(bytes(payload))
+    return number, _chunk.decode(bytes(payload), shared and bytes(shared))
 
 
 def put_chunk(database: Database, key: points.RunKey, number: int, changed: _chunk.Points) -> None:
     """Write a chunk as a clever forger would: with a count and checksum of its own that fit."""
     build.tables(
         database,
-        "UPDATE chunks SET payload = :p, count = :c, checksum = :s WHERE run_id = :r AND key = 'loss' AND number = :n",
-        p=_chunk.encode(_chunk.pack_axis(changed), changed.values),
+        "UPDATE chunks SET payload = :p, count = :c, checksum = :s, axis = NULL WHERE run_id = :r AND key = 'loss' AND number = :n",
+        p=_chunk.encode(changed.values, _chunk.pack_axis(changed.axis)),
         c=len(changed),
         s=int(np.uint64(changed.checksum("loss")).astype(np.int64)),
         r=key.run_id,
@@ -56,13 +62,18 @@ def double_a_point(database: Database, key: points.RunKey) -> None:
     put_chunk(database, key, number, found[np.sort(np.append(np.arange(len(found)), 50))])
 
 
+def with_column(found: _chunk.Points, column: str, changed: Any) -> _chunk.Points:
+    if column == "values":
+        return _chunk.Points(found.axis, changed)
+    return _chunk.Points(replace(found.axis, **{column: changed}), found.values)
+
+
 def alter(column: str) -> Tamper:
     def tamper(database: Database, key: points.RunKey) -> None:
         number, found = chunk(database, key)
         changed = getattr(found, column).copy()
         changed[50] = np.nextafter(changed[50], 9e9) if changed.dtype == np.float64 else changed[50] + 1
-        columns = {name: getattr(found, name) for name in ("steps", "ts", "writers", "seqs", "values")}
-        put_chunk(database, key, number, _chunk.Points(**{**columns, column: changed}))
+        put_chunk(database, key, number, with_column(found, column, changed))
 
     return tamper
 
@@ -76,7 +87,7 @@ def delete_a_chunk(database: Database, key: points.RunKey) -> None:
 
 
 def double_a_chunk(database: Database, key: points.RunKey) -> None:
-    columns = "count, first_step, last_step, checksum, brief, blocks, payload"
+    columns = "count, first_step, last_step, checksum, brief, blocks, payload, axis"
     build.tables(
         database,
         f"INSERT INTO chunks (org_id, run_id, key, number, {columns}) "
@@ -87,6 +98,66 @@ def double_a_chunk(database: Database, key: points.RunKey) -> None:
 
 def break_a_chunk(database: Database, key: points.RunKey) -> None:
     build.tables(database, "UPDATE chunks SET payload = :p WHERE run_id = :r AND key = 'lr'", p=b"x", r=key.run_id)
+
+
+def axis(database: Database, key: points.RunKey) -> _chunk.Axis:
+    ((payload,),) = build.tables(database, "SELECT payload FROM axes WHERE run_id = :r", r=key.run_id)
+    return _chunk.unpack_axis(_chunk.split_axis(bytes(payload)))
+
+
+def put_axis(database: Database, key: points.RunKey, changed: _chunk.Axis, *, fits: bool = True) -> None:
+    """Write the axis as a clever forger would: with a count and checksum that fit. A clumsy one leaves the checksum."""
+    payload = _chunk.pack_axis(changed).payload()
+    checksum = int(np.uint64(_hash.of_bytes(payload)).astype(np.int64))
+    build.tables(
+        database,
+        "UPDATE axes SET payload = :p, count = :c, checksum = CASE WHEN :fits THEN :s ELSE checksum END "
+        "WHERE run_id = :r",
+        p=payload,
+        c=len(changed),
+        s=checksum,
+        fits=fits,
+        r=key.run_id,
+    )
+
+
+def alter_the_axis(column: str, *, fits: bool = True) -> Tamper:
+    def tamper(database: Database, key: points.RunKey) -> None:
+        found = axis(database, key)
+        changed = getattr(found, column).copy()
+        changed[50] += 1
+        put_axis(database, key, replace(found, **{column: changed}), fits=fits)
+
+    return tamper
+
+
+def cut_the_axis(database: Database, key: points.RunKey) -> None:
+    put_axis(database, key, axis(database, key)[:-1])
+
+
+def break_the_axis(database: Database, key: points.RunKey) -> None:
+    build.tables(database, "UPDATE axes SET payload = :p WHERE run_id = :r", p=b"x", r=key.run_id)
+
+
+def delete_the_axis(database: Database, key: points.RunKey) -> None:
+    build.tables(database, "DELETE FROM axes WHERE run_id = :r", r=key.run_id)
+
+
+def double_the_axis(database: Database, key: points.RunKey) -> None:
+    build.tables(
+        database,
+        "INSERT INTO axes (org_id, run_id, number, count, checksum, payload) "
+        "SELECT org_id, run_id, number + 1000, count, checksum, payload FROM axes WHERE run_id = :r",
+        r=key.run_id,
+    )
+
+
+def name_another_axis(database: Database, key: points.RunKey) -> None:
+    build.tables(database, "UPDATE chunks SET axis = axis + 1 WHERE run_id = :r AND key = 'lr'", r=key.run_id)
+
+
+def name_no_axis(database: Database, key: points.RunKey) -> None:
+    build.tables(database, "UPDATE chunks SET axis = NULL WHERE run_id = :r AND key = 'lr'", r=key.run_id)
 
 
 def batch(database: Database, key: points.RunKey, first_seq: int) -> _batch.Level0:
@@ -156,6 +227,16 @@ TAMPERS: dict[str, tuple[Tamper, str]] = {
     "delete a chunk": (delete_a_chunk, "100 acknowledged points are not in the store"),
     "double a chunk": (double_a_chunk, "100 points more than were acknowledged"),
     "break a chunk": (break_a_chunk, "A chunk of lr cannot be read"),
+    "alter a step of the axis": (alter_the_axis("steps"), "A chunk of loss, steps 0 to 99, is not as it was written"),
+    "alter a ts of the axis": (alter_the_axis("ts"), "A chunk of lr, steps 0 to 99, is not as it was written"),
+    "alter a writer of the axis": (alter_the_axis("writers"), "239 points were acknowledged, 237 are in the store"),
+    "alter a number of the axis": (alter_the_axis("seqs", fits=False), "steps 0 to 99, is not as it was written"),
+    "cut the axis": (cut_the_axis, "it has another length than the axis that it shares with others"),
+    "break the axis": (break_the_axis, "cannot be read: a chunk has no head"),
+    "delete the axis": (delete_the_axis, "the axis that it shares with others is not there"),
+    "double the axis": (double_the_axis, "no chunk has it"),
+    "name another axis": (name_another_axis, "A chunk of lr cannot be read: the axis that it shares"),
+    "name no axis": (name_no_axis, "A chunk of lr cannot be read: the axis that it shares"),
     "alter a batch": (alter_a_batch, "is not as it was acknowledged"),
     "shorten a batch": (shorten_a_batch, "2 acknowledged points are not in the store"),
     "double a batch": (double_a_batch, "20 points more than were acknowledged"),
@@ -217,7 +298,7 @@ def test_every_broken_byte_of_a_chunk_is_noticed(database: Database) -> None:
     build.send(database, key, [entry(s, 1e9 + s / 8, loss=(s * 7919 % 1000) / 7) for s in range(0, 900, 3)])
     build.compact(database, key)
     _, found = chunk(database, key)
-    payload = _chunk.encode(_chunk.pack_axis(found), found.values)
+    payload = _chunk.encode(found.values, _chunk.pack_axis(found.axis))
     good = found.checksum("loss")
     rng = np.random.default_rng(1)
     for at in np.unique(np.append(np.arange(64), rng.integers(0, len(payload), 300))).tolist():
