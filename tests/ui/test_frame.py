@@ -98,9 +98,10 @@ def test_a_run_is_found_by_a_part_of_its_name_or_id(ada_at_home: Visitor, ada: C
 def test_news_are_what_came_since_then_and_cost_nothing_while_there_are_none(
     ada_at_home: Visitor, ada: Caller, mallory_at_home: Visitor
 ) -> None:
-    ada.run("char-lm")
+    ada.post("/v1/projects", json={"name": "char-lm"})
     opened = html.unescape(ada_at_home.get("/p/char-lm/experiments").text)
-    ada_at_home.get("/p/char-lm")
+    ada.run("char-lm")
+    assert "data-news=" in ada_at_home.get("/p/char-lm/experiments").text
     since = clock.rfc3339(clock.now())
     asked = f"/p/char-lm/news?since={since}"
     quiet = ada_at_home.get(asked)
@@ -112,7 +113,7 @@ def test_news_are_what_came_since_then_and_cost_nothing_while_there_are_none(
     assert ada_at_home.get(asked).text == "2 new runs"
     decided(ada, 2.5)
     assert ada_at_home.get(asked).text == "2 new runs, 1 new experiment"
-    assert 'hx-trigger="every 5s"' in opened, "where nothing was tried yet, the first try is awaited"
+    assert 'hx-trigger="every 5s"' in opened, "where nothing is yet, the first thing is awaited"
     assert mallory_at_home.get(asked).status_code == 404
     for wrong in ("", "soon", "2026-11-25T12:00:00", "0001-01-01T00:00:00Z"):
         assert ada_at_home.get(f"/p/char-lm/news?since={wrong}").status_code == 422
