@@ -1,7 +1,9 @@
 """Charts in a real browser: strange data, every choice, and what fingers do on a phone."""
 
 import csv
+import json
 import re
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,33 @@ def test_a_chart_out_of_sight_is_asked_for_when_it_comes_into_view(desk: Page, s
     chart(desk, "train/loss")
     expect(waiting).to_have_count(0)
     assert any("/chart?" in url and "key=train/loss" in url for url in asked)
+
+
+# Live -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_enlarged_chart_grows_unless_nobody_looks(open_page: Callable[..., Page], server: Server) -> None:
+    page = open_page(viewport={"width": 1000, "height": 800})
+    page.clock.install()
+    found = go(page, server, "/p/lost/chart?key=lr&y=log", "lr")
+    page.wait_for_load_state("networkidle")
+    page.fill("input[name=ymax]", "7")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => window.isAway, configurable: true })")
+    page.evaluate("window.isAway = true")
+    page.clock.run_for(20_000)
+    assert asked == []
+    headers = {"Authorization": f"Bearer {server.key('admin')}", "Content-Type": "application/json"}
+    points = [point(step, lr=0.1 / step) for step in range(3, 60)]
+    body = {"run_id": "lost", "writer_id": "w", "epoch": "e", "first_seq": 0, "points": points}
+    request = urllib.request.Request(f"{server.base_url}/v1/ingest", json.dumps(body).encode(), headers)
+    urllib.request.urlopen(request, timeout=30).close()
+    page.evaluate("window.isAway = false")
+    page.clock.run_for(6_000)
+    expect(found.locator(".plot")).to_have_attribute("data-x-high", "59.0")
+    assert page.locator("input[name=ymax]").input_value() == "7", "what a visitor is typing stays"
+    assert query(page) == {"key": "lr", "y": "log"}
 
 
 # Fingers --------------------------------------------------------------------------------------------------------------
