@@ -129,8 +129,9 @@ def place(db: Session, stream: Stream, points: dict[str, list[Points]], *, is_fi
     stored, gone = _take(db, stream.key, merges)
     # What is stored is older: mostly the points are in order then.
     whole = {name: [*stored.get(name, ()), *points.get(name, ())] for name in sorted(stored.keys() | points.keys())}
-    _write(db, stream, _pieces(whole))
+    # In this order what is written takes the room of what is gone.
     _remove(db, stream.key, partial, gone)
+    _write(db, stream, _pieces(whole))
 
 
 def _by_key(batches: list[tuple[int, int, Level0]]) -> dict[str, list[Points]]:

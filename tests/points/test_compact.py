@@ -261,3 +261,18 @@ def test_the_end_of_a_run_is_the_end_of_its_axes(database: Database) -> None:
     with database.writing() as db:
         points.erase(db, key)
     assert build.tables(database, "SELECT 1 FROM axes WHERE run_id = :r", r=key.run_id) == []
+
+
+def test_what_is_written_takes_the_room_of_what_it_replaces(database: Database) -> None:
+    if not database.is_sqlite:
+        pytest.skip("PostgreSQL makes room in its own time")
+    key = build.run(database)
+    for number in range(60):
+        build.send(database, key, [entry(number, **{f"k{n}": 1 / (n + 1) for n in range(300)})], first_seq=number)
+        if number % 4 == 3:
+            build.compact(database, key)
+    build.finish(database, key)
+    ((free, pages),) = build.tables(
+        database, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count"
+    )
+    assert free < pages / 10
