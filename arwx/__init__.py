@@ -16,7 +16,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     from flask_compress import Compress
     from werkzeug.middleware.proxy_fix import ProxyFix
 
-    from arwx import api, config, db, logins, ui, web
+    from arwx import api, config, db, logins, turns, ui, web
     from arwx.api import guard, service
 
     settings = settings or config.from_environment()
@@ -42,6 +42,7 @@ def create_app(settings: "Settings | None" = None) -> "Flask":
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["arwx.wheels"] = service.find_wheels()
     web.init_app(app, settings)
+    turns.init_app(app)
     db.init_app(app, settings)
     api.init_app(app)
     ui.init_app(app)

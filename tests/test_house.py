@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from arwx import ui
+from arwx import turns, ui
 from arwx.api import openapi, operation
 from arwx.db import SAFE_METHODS
 
@@ -42,7 +42,7 @@ ROOMS = [
     },
     {"backup", "briefing", "fsck", "metrics", "results", "transfer"},
     {"digest"},
-    {"web", "downloads"},
+    {"web", "downloads", "turns"},
     {"api", "ui", "cli"},
 ]
 FLASK_FREE = set().union(*ROOMS[:12]) - {"db"}
@@ -195,6 +195,10 @@ def test_every_address_declares_who_may_ask(app: Flask) -> None:
     ]
     assert wrong == []
     openapi.document(app)  # every parameter that is named is explained
+
+
+def test_what_takes_turns_is_there(app: Flask) -> None:
+    assert app.view_functions.keys() >= turns.DEAR
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/", "/v1/runs/x/nothing", "/v1/../health"])

@@ -1,0 +1,43 @@
+"""Dear answers take turns, so that quick ones come through in between.
+
+A worker serves all its requests in one thread. Of fifty charts that are asked for at once, each would begin as soon as
+the one before it is done, and whoever only wants to log would stand behind all of them.
+"""
+
+import threading
+import time
+
+from flask import Flask, g, request
+
+from arwx.errors import Unavailable
+
+# What reads and draws as many points as anybody may ask for.
+DEAR = frozenset(
+    "api.get_charts api.get_metrics api.get_integrity "
+    "ui.chart ui.chart_csv ui.chart_svg ui.values ui.compare ui.receipt".split()
+)
+# A turn that follows another one closely leaves so much time to all others first. It is enough for everybody who came
+# meanwhile to be let in: to wait here too, or to be served.
+_CLOSELY_S, _PAUSE_S = 0.02, 0.004
+_PATIENCE_S = 20.0
+
+
+def init_app(app: Flask) -> None:
+    """Let the dear addresses of this process answer one at a time. Attach it before anything that holds a connection."""
+    turn, ended_at = threading.Lock(), [0.0]
+
+    @app.before_request
+    def wait() -> None:
+        if request.endpoint not in DEAR:
+            return
+        g.has_turn = turn.acquire(timeout=_PATIENCE_S)
+        if not g.has_turn:
+            raise Unavailable("Too many charts are being drawn. Send the request again in a moment.")
+        if time.monotonic() - ended_at[0] < _CLOSELY_S:
+            time.sleep(_PAUSE_S)
+
+    @app.teardown_request
+    def pass_on(_: BaseException | None) -> None:
+        if g.pop("has_turn", False):
+            ended_at[0] = time.monotonic()
+            turn.release()
