@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response, g, make_response, redirect, render_template, request, url_for
@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 from arwx import actors, clock, downloads, experiments, projects, runs, snapshots, trees, web
 from arwx.errors import ArwxError, NotFound, invalid
 from arwx.frontier import CRASH, KEEP, Step
-from arwx.models import Experiment, Project
+from arwx.models import Experiment, Project, ResearchSession
 from arwx.svg import progress as drawing
 from arwx.ui import Answer, bp, frame, is_fragment, needs, on_fault, reading, view
 from arwx.ui import charts as figures
@@ -29,17 +29,32 @@ _MOVING, _WAITING = timedelta(minutes=15), timedelta(hours=24)
 @bp.get("/p/<name>/experiments", endpoint="experiments")
 def lens(name: str) -> Response:
     """The running best as a picture, and the experiments below it, newest first; asked for again while it grows."""
-    project = g.scope.project(name)
-    answer = make_response(_lens(project))
-    answer.vary.add("HX-Request")
-    return web.conditional(answer) if is_fragment() else answer
-
-
-def _lens(project: Project) -> str:
-    session_id, state = request.args.get("session"), request.args.get("status", "")
+    project, session_id = g.scope.project(name), request.args.get("session")
     session = g.scope.session(session_id) if session_id else None
     progress = experiments.progress(g.scope, project, session)
-    before = request.args.get("before", "")
+    moved_at = projects.moved_at(g.scope, project)
+    head, is_live = frame.head(project), _is_moving(progress, moved_at)
+
+    def make() -> Response:
+        return make_response(_lens(project, head, session, progress, is_live=is_live))
+
+    # By what it is made of, not by its bytes: its form has another token each time.
+    goal = [head.objective_metric, head.lower_is_better, head.target, head.description]
+    state = [moved_at, is_live, head.run_count, head.artifact_count, *goal, head.may_write, g.visitor.user.id]
+    answer = web.if_changed(state, make) if is_fragment() else make()
+    answer.vary.add("HX-Request")
+    return answer
+
+
+def _lens(
+    project: Project,
+    head: frame.Head,
+    session: ResearchSession | None,
+    progress: experiments.Progress,
+    *,
+    is_live: bool,
+) -> str:
+    state, before = request.args.get("status", ""), request.args.get("before", "")
     wanted = [
         step
         for step in reversed(progress.steps)
@@ -50,7 +65,7 @@ def _lens(project: Project) -> str:
     verdicts = [step.tried.verdict for step in shown if step.tried.verdict]
     return render_template(
         "experiments/_lens.html" if is_fragment() else "experiments/page.html",
-        head=frame.head(project),
+        head=head,
         progress=progress,
         picture=drawing.draw(progress, experiments.tags(g.scope, project)),
         links=_links(project, progress.steps),
@@ -61,13 +76,12 @@ def _lens(project: Project) -> str:
         session=session,
         sessions=experiments.sessions(g.scope, project, 50, None).items,
         names=actors.names(g.scope, [verdict.decided_by for verdict in verdicts]),
-        is_live=_is_moving(project, progress),
+        is_live=is_live,
     )
 
 
-def _is_moving(project: Project, progress: experiments.Progress) -> bool:
+def _is_moving(progress: experiments.Progress, moved_at: datetime | None) -> bool:
     """Whether the story is likely to go on soon."""
-    moved_at = projects.moved_at(g.scope, project)
     is_waiting = progress.steps and progress.steps[-1].tried.verdict is None
     return moved_at is not None and clock.now() - moved_at < (_WAITING if is_waiting else _MOVING)
 

@@ -14,13 +14,19 @@ from tests.server import Server
 
 PAGES = [
     *("/", "/p/char-lm", "/p/char-lm/experiments", "/p/char-lm/artifacts", "/find?q=one"),
-    *("/p/char-lm?by=config.lr", "/p/char-lm?q=config.lr+%3E", "/p/char-lm/compare?runs=one,two"),
+    *(
+        "/p/char-lm?by=config.lr",
+        "/p/char-lm?pincols=latest.loss",
+        "/p/char-lm?q=config.lr+%3E",
+        "/p/char-lm/compare?runs=one,two",
+    ),
     *("/p/char-lm/chart?key=loss&smooth=0.6", "/p/char-lm/runs/one?against=two"),
     *("/p/char-lm/runs/one", "/p/char-lm/runs/one/receipt", "/settings", "/nothing"),
     *("/settings/members", "/settings/organization", "/settings/account", "/settings/audit"),
     *("/organizations/new", "/p/char-lm/delete"),
     *(
         "/p/char-lm/experiments/try",
+        "/p/char-lm/experiments/try?in=src&file=src/train.py",
         "/p/char-lm/experiments/share",
         "/p/char-lm/artifacts/model",
         "/p/char-lm/artifacts/model?version=v2&with=v1",
