@@ -70,6 +70,7 @@ def _cut(xs: Floats, samples: int) -> tuple[Ints, Ints, int]:
     extras = 3 if samples >= 4 else 1
     count = samples - extras
     edges = xs[0] + (xs[-1] - xs[0]) * (np.arange(1, count) / count)
-    starts = np.unique(np.concatenate(([0], np.searchsorted(xs, edges))))
-    starts = starts[starts < len(xs)]
+    # In order already: what stands twice, or behind the last item, begins no bucket.
+    starts = np.concatenate(([0], np.searchsorted(xs, edges)))
+    starts = starts[(np.diff(starts, prepend=-1) > 0) & (starts < len(xs))]
     return starts, np.append(starts[1:], len(xs)) - 1, extras
