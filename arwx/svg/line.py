@@ -400,13 +400,20 @@ def _band(columns: Whole, bottoms: Floats, tops: Floats, y_unit: int) -> str:
 
 
 def _around(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, y_unit: int) -> str:
-    """One band around all series: between the lowest and the highest value of any of them in each stretch of x."""
+    """One band around all series: between the lowest and the highest value of any of them in each stretch of x.
+
+    Nothing where the lines themselves go through all of their points: then the band would tell nothing more.
+    """
     tops, bottoms = np.full(_BAND_POINTS + 1, np.inf), np.full(_BAND_POINTS + 1, -np.inf)
+    thickest = 0.0
     for series, keep in drawn:
-        lows, highs = _reach(series, keep, is_log=y.is_log)
+        lows, highs = (y(edge) for edge in _reach(series, keep, is_log=y.is_log))
         places = np.rint(x(series.xs[keep]) / x.length * _BAND_POINTS).astype(np.int64)
-        np.minimum.at(tops, places, y(highs))
-        np.maximum.at(bottoms, places, y(lows))
+        np.minimum.at(tops, places, highs)
+        np.maximum.at(bottoms, places, lows)
+        thickest = max(thickest, float((lows - highs).max()))
+    if thickest < 1.5 * y_unit:
+        return ""
     filled = np.flatnonzero(np.isfinite(tops))
     columns = np.rint(filled * (x.length / _BAND_POINTS)).astype(np.int64)
     return _band(columns, bottoms[filled], tops[filled], y_unit)

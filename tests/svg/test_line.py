@@ -151,6 +151,13 @@ def test_a_spike_of_one_among_many_runs_is_in_the_common_band() -> None:
     assert top < 0.1 * drawing.size.height * 4
 
 
+def test_no_common_band_where_the_lines_leave_nothing_out() -> None:
+    chart = noisy(30)
+    for one in chart.series:
+        one.lows, one.highs = one.values, one.values
+    assert line.draw(chart).band == ""
+
+
 def test_many_lines_share_the_corners_and_keep_every_spike_first_and_last() -> None:
     chart = noisy(50)
     for number, one in enumerate(chart.series):
