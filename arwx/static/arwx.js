@@ -223,6 +223,8 @@
     if (old.matches("details[data-keep-open]") && fresh.matches("details")) fresh.open = old.open;
     if (old.matches("input[data-keep]") && old.checked) fresh.setAttribute("checked", "");
     if (old.matches("form[data-editing]")) return false;
+    // What was typed and not sent yet, unless the answer says something new.
+    if (old.matches("input[type=text], input[type=search]") && old.value !== old.defaultValue && (fresh.getAttribute("value") ?? "") === old.defaultValue) return false;
     if (old.id === "receipt" && old.dataset.source === fresh.dataset.source && $("details", old)) return false;
     if (!fresh.matches(".chart.is-waiting") || old.matches(".is-waiting")) return true;
     if (old.dataset.source !== fresh.dataset.source) {

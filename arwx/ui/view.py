@@ -77,9 +77,9 @@ class View:
             "xs": self.xs if self.xs != "linear" else "",
             "smooth": f"{self.smooth:g}" if self.smooth else "",
             "clip": "yes" if self.is_clipped else "",
-            "zoom": f"{self.zoom[0]!r}~{self.zoom[1]!r}" if self.zoom else "",
-            "ymin": "" if self.y_low is None else f"{self.y_low!r}",
-            "ymax": "" if self.y_high is None else f"{self.y_high!r}",
+            "zoom": f"{_short(self.zoom[0])}~{_short(self.zoom[1])}" if self.zoom else "",
+            "ymin": "" if self.y_low is None else _short(self.y_low),
+            "ymax": "" if self.y_high is None else _short(self.y_high),
             "size": self.size if self.size != "m" else "",
             "metrics": self.metrics,
             "pin": _pack(self.pins),
@@ -214,6 +214,11 @@ def _number(asked: str | None) -> float | None:
     except ValueError:
         return None
     return found if math.isfinite(found) else None
+
+
+def _short(number: float) -> str:
+    """The number as people write it: exact, and whole ones without a fraction."""
+    return repr(number).removesuffix(".0")
 
 
 def _window(asked: str) -> tuple[float, float] | None:
