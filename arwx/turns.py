@@ -16,28 +16,36 @@ DEAR = frozenset(
     "api.get_charts api.get_metrics api.get_integrity "
     "ui.chart ui.chart_csv ui.chart_svg ui.values ui.compare ui.receipt".split()
 )
-# A turn that follows another one closely leaves so much time to all others first. It is enough for everybody who came
-# meanwhile to be let in: to wait here too, or to be served.
-_CLOSELY_S, _PAUSE_S = 0.02, 0.004
+# A turn that follows another one closely looks up first, so that whoever came meanwhile is let in: to wait here too, or to
+# be served. Where others wait as well, it leaves so much time to all that are not dear.
+_CLOSELY_S, _GLANCE_S, _PAUSE_S = 0.02, 0.0003, 0.004
 _PATIENCE_S = 20.0
 
 
 def init_app(app: Flask) -> None:
     """Let the dear addresses of this process answer one at a time. Attach it before anything that holds a connection."""
-    turn, ended_at = threading.Lock(), [0.0]
+    turn, ended_at, waiting = threading.Lock(), 0.0, 0
 
     @app.before_request
     def wait() -> None:
+        nonlocal waiting
         if request.endpoint not in DEAR:
             return
-        g.has_turn = turn.acquire(timeout=_PATIENCE_S)
-        if not g.has_turn:
-            raise Unavailable("Too many charts are being drawn. Send the request again in a moment.")
-        if time.monotonic() - ended_at[0] < _CLOSELY_S:
-            time.sleep(_PAUSE_S)
+        waiting += 1
+        try:
+            g.has_turn = turn.acquire(timeout=_PATIENCE_S)
+            if not g.has_turn:
+                raise Unavailable("Too many charts are being drawn. Send the request again in a moment.")
+            if time.monotonic() - ended_at < _CLOSELY_S:
+                time.sleep(_GLANCE_S)
+                if waiting > 1:
+                    time.sleep(_PAUSE_S)
+        finally:
+            waiting -= 1
 
     @app.teardown_request
     def pass_on(_: BaseException | None) -> None:
+        nonlocal ended_at
         if g.pop("has_turn", False):
-            ended_at[0] = time.monotonic()
+            ended_at = time.monotonic()
             turn.release()

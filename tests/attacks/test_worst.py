@@ -15,7 +15,7 @@ from tests.test_deploy import call
 
 FULL = bool(os.environ.get("ARWX_FULL"))
 RUNS, POINTS, AT_ONCE, LASTS_S = (50, 20_000, 50, 20.0) if FULL else (6, 4000, 8, 2.0)
-PATIENCE_S = 3.0 if FULL else 10.0  # about the length of one such chart on a busy machine; it was the sum of all
+PATIENCE_S = 1.0 if FULL else 10.0  # about the length of one such chart on a busy machine; it was the sum of all
 CROWD = """
 import socket, sys, threading, time
 port, count, lasts, request = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4].encode()
