@@ -6,6 +6,7 @@ database: a copy of one that was migrated once.
 
 import os
 import shutil
+import tracemalloc  # noqa: F401  (early: pytest imports it in the middle of a collection, and met it half imported)
 from collections.abc import Iterator
 from pathlib import Path
 
