@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
-from arwx import blobs, blobstore, clock, dumps, people, schema
+from arwx import blobs, blobstore, clock, dumps, durable, people, schema
 from arwx.access import Scope
 from arwx.blobstore import Store
 from arwx.config import CannotStart, Settings
@@ -85,7 +85,7 @@ def _make(database: Database, store: Store, settings: Settings, folder: Path) ->
         for end in ("-wal", "-shm"):
             final.with_name(final.name + end).unlink(missing_ok=True)  # of the one before, and empty
         fresh.replace(final)
-        _sync(folder)
+        durable.sync(folder)
     finally:
         dumps.forget(fresh)
     told = {"finished_at": clock.now().isoformat(), "database": final.name, "schema": schema.head()}
@@ -187,12 +187,4 @@ def _replace(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.sync(path.parent)

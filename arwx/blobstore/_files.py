@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from arwx import durable
 from arwx.aside import aside
 from arwx.blobstore._store import BLOCK, Lost
 from arwx.errors import Unavailable
@@ -109,7 +110,7 @@ class FileUpload:
         # Also when there is such a file: it may be damaged, and its age protects it from being swept.
         self._path.replace(folder / sha)
         for holder in (folder, self._folder, self._folder.parent):
-            _sync(holder)
+            durable.sync(holder)
 
 
 def folder(url: str) -> Path:
@@ -142,14 +143,6 @@ def _unlink_old(path: Path, before: datetime) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _full(error: OSError) -> Unavailable:

@@ -13,7 +13,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
-from arwx import points
+from arwx import durable, points
 from arwx.errors import Invalid
 from arwx.transfer._form import (
     BLOBS,
@@ -77,6 +77,7 @@ class Writing:
         with self._fresh.open("rb") as file:
             os.fsync(file.fileno())
         self._fresh.replace(self._path)
+        durable.sync(self._path.parent)
 
     def abandon(self) -> None:
         """Leave nothing. After `close` it does nothing."""
