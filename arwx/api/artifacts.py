@@ -3,7 +3,7 @@
 from flask import Response, g
 
 from arwx import artifacts, projects, web
-from arwx.api import answers, body, bp, query, shapes
+from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import operation
 
 MOST_IN_GRAPH = 200
@@ -11,10 +11,10 @@ MOVES_SHOWN = 100
 
 
 @bp.post("/artifacts/log")
-@operation("write", takes=body.NewVersion, gives=answers.LoggedVersion, makes=True, fails=[409])
+@operation("write", takes=bodies.NewVersion, gives=answers.LoggedVersion, makes=True, fails=[409])
 def log_artifact() -> Response:
     """Log a version. The same tree again is the version that is known, with one more producer."""
-    fields = body.given(body.json_as(body.NewVersion))
+    fields = body.given(body.json_as(bodies.NewVersion))
     project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
     name, entries = fields.pop("name"), fields.pop("entries")
     artifact, version, is_new = artifacts.log(g.scope, project, name, entries, fields)
@@ -60,10 +60,10 @@ def get_lineage(name: str) -> Response:
 
 
 @bp.put("/artifacts/<name>/refs/<ref>")
-@operation("write", takes=body.Promotion, gives=answers.PromotedVersion, query="project", fails=[409])
+@operation("write", takes=bodies.Promotion, gives=answers.PromotedVersion, query="project", fails=[409])
 def promote(name: str, ref: str) -> Response:
     """Point a ref at a version."""
-    wanted = body.json_as(body.Promotion)
+    wanted = body.json_as(bodies.Promotion)
     artifact = g.scope.writable.artifact(name, query.text("project") or wanted.project)
     version = artifacts.promote(g.scope, artifact, ref, wanted.version)
     view = artifacts.version_views(g.scope, artifact, [version])[0]
@@ -82,10 +82,10 @@ def get_version(name: str, ref: str) -> Response:
 
 
 @bp.post("/artifacts/<name>/<ref>/used_by")
-@operation("write", takes=body.Use, gives=answers.Version, query="project", makes=True, fails=[409])
+@operation("write", takes=bodies.Use, gives=answers.Version, query="project", makes=True, fails=[409])
 def use_version(name: str, ref: str) -> Response:
     """Note that a run or an experiment used the version."""
-    user = body.json_as(body.Use)
+    user = body.json_as(bodies.Use)
     artifact = g.scope.writable.artifact(name, query.text("project") or user.project)
     version = artifacts.resolve(g.scope, artifact, ref)
     is_new = artifacts.use(g.scope, version, user.run_id, user.experiment_id)

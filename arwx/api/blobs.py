@@ -3,7 +3,7 @@
 from flask import Response, current_app, g, request
 
 from arwx import blobs, blobstore
-from arwx.api import answers, body, bp, shapes
+from arwx.api import answers, bodies, body, bp, shapes
 from arwx.api.operation import BINARY, operation
 from arwx.config import Settings
 from arwx.downloads import attachment, store
@@ -19,10 +19,10 @@ def put_blob() -> Response:
 
 
 @bp.post("/blobs/missing")
-@operation("write", takes=body.Shas, gives=answers.Missing)
+@operation("write", takes=bodies.Shas, gives=answers.Missing)
 def list_missing() -> Response:
     """Which of these the organization has not uploaded yet."""
-    asked = body.json_as(body.Shas)
+    asked = body.json_as(bodies.Shas)
     return shapes.answer({"missing": blobs.missing(g.scope.writable, asked.shas)})
 
 

@@ -3,15 +3,15 @@
 from flask import Response, g
 
 from arwx import experiments, web
-from arwx.api import answers, body, bp, query, shapes
+from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import TEXT, operation
 
 
 @bp.post("/experiments")
-@operation("write", takes=body.NewExperiment, gives=answers.RecordedExperiment, makes=True, fails=[404, 409])
+@operation("write", takes=bodies.NewExperiment, gives=answers.RecordedExperiment, makes=True, fails=[404, 409])
 def record_experiment() -> Response:
     """Record one tried change. The answer says when the same was tried before."""
-    fields = body.given(body.json_as(body.NewExperiment))
+    fields = body.given(body.json_as(bodies.NewExperiment))
     session = g.scope.writable.session(fields.pop("session_id"))
     experiment, is_new = experiments.record(g.scope, session, fields)
     prior = experiments.prior(g.scope, experiment)
@@ -53,10 +53,10 @@ def get_diff(experiment_id: str) -> Response:
 
 
 @bp.post("/experiments/<experiment_id>/decision")
-@operation("write", takes=body.NewDecision, gives=answers.Decision, makes=True)
+@operation("write", takes=bodies.NewDecision, gives=answers.Decision, makes=True)
 def decide(experiment_id: str) -> Response:
     """Append a verdict. Saying the same again changes nothing."""
-    verdict = body.json_as(body.NewDecision)
+    verdict = body.json_as(bodies.NewDecision)
     experiment = g.scope.writable.experiment(experiment_id)
     decision, is_new = experiments.decide(
         g.scope, experiment, verdict.status, verdict.score, verdict.metric, verdict.note

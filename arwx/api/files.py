@@ -5,7 +5,7 @@ from dataclasses import replace
 from flask import Response, g, request
 
 from arwx import blobs, db, files, ids, projects, trees, web
-from arwx.api import answers, body, bp, query, shapes
+from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.blobs import received
 from arwx.api.operation import ANYTHING, BINARY, operation
 from arwx.downloads import attachment
@@ -13,10 +13,10 @@ from arwx.errors import NotFound, invalid
 
 
 @bp.post("/files")
-@operation("write", takes=body.NewFile, gives=answers.File, makes=True, fails=[404, 409])
+@operation("write", takes=bodies.NewFile, gives=answers.File, makes=True, fails=[404, 409])
 def register_file() -> Response:
     """Register a file that lies elsewhere. The server stores the URI and never asks it."""
-    fields = body.given(body.json_as(body.NewFile))
+    fields = body.given(body.json_as(bodies.NewFile))
     project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
     file, is_new = files.register(g.scope, project, fields)
     return shapes.answer(shapes.file(file, project.name), 201 if is_new else 200)

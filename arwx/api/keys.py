@@ -3,16 +3,16 @@
 from flask import Response, g
 
 from arwx import keys
-from arwx.api import answers, body, bp, shapes
+from arwx.api import answers, bodies, body, bp, shapes
 from arwx.api.operation import operation
 from arwx.pages import Page
 
 
 @bp.post("/keys")
-@operation("read", takes=body.NewKey, gives=answers.FreshKey, makes=True)
+@operation("read", takes=bodies.NewKey, gives=answers.FreshKey, makes=True)
 def make_key() -> Response:
     """Make a key. The answer holds the secret, this once."""
-    wanted = body.json_as(body.NewKey)
+    wanted = body.json_as(bodies.NewKey)
     key, secret = keys.mint(g.scope, wanted.name, wanted.scope)
     response = shapes.answer({**shapes.key(key), "key": secret}, 201)
     response.headers["Cache-Control"] = "no-store"

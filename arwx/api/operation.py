@@ -1,7 +1,7 @@
 """What an address under /v1 promises: who may call it, what it takes, what it answers. Declared beside its handler.
 
     @bp.post("/runs")
-    @operation("write", takes=body.NewRun, gives=answers.Run, makes=True)
+    @operation("write", takes=bodies.NewRun, gives=answers.Run, makes=True)
     def make_run() -> Response:
 
 The declaration is kept: the guard lets nobody in below the level and refuses query parameters that are not named, the

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from arwx import embeds, experiments, web
 from arwx.access import Scope
-from arwx.api import answers, body, bp, public, query, shapes
+from arwx.api import answers, bodies, body, bp, public, query, shapes
 from arwx.api.operation import PUBLIC, SVG, operation
 from arwx.errors import BadRequest, FieldError, NotFound
 from arwx.models import Project, ResearchSession
@@ -54,10 +54,10 @@ def draw_session_frontier(session_id: str) -> Response:
 
 
 @bp.post("/projects/<name>/embeds")
-@operation("write", takes=body.NewEmbed, gives=answers.FreshEmbed, makes=True)
+@operation("write", takes=bodies.NewEmbed, gives=answers.FreshEmbed, makes=True)
 def make_embed(name: str) -> Response:
     """Make an address under which anybody sees a picture of the project. It is shown this once."""
-    wanted = body.json_as(body.NewEmbed)
+    wanted = body.json_as(bodies.NewEmbed)
     project = g.scope.writable.project(name)
     embed, token = embeds.make(g.scope, project, wanted.kind)
     response = shapes.answer(shapes.fresh_embed(embed, project.name, token), 201)

@@ -3,15 +3,15 @@
 from flask import Response, g
 
 from arwx import deletion, projects, web
-from arwx.api import answers, body, bp, query, shapes
+from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import operation
 
 
 @bp.post("/projects")
-@operation("write", takes=body.NewProject, gives=answers.Project, makes=True)
+@operation("write", takes=bodies.NewProject, gives=answers.Project, makes=True)
 def make_project() -> Response:
     """Make a project, or change the goal of one: only what is given is set."""
-    fields = body.given(body.json_as(body.NewProject))
+    fields = body.given(body.json_as(bodies.NewProject))
     project, is_new = projects.ensure(g.scope.writable, fields.pop("name"))
     projects.change(project, fields)
     return shapes.answer(shapes.project(projects.card(g.scope, project)), 201 if is_new else 200)

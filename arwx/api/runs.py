@@ -3,17 +3,17 @@
 from flask import Response, g, request
 
 from arwx import audit, db, points, projects, runs, web
-from arwx.api import answers, body, bp, export, query, shapes
+from arwx.api import answers, bodies, body, bp, export, query, shapes
 from arwx.api.operation import CSV, NDJSON, operation
 
 HISTORY_LIMIT, HISTORY_MOST = 10_000, 100_000
 
 
 @bp.post("/runs")
-@operation("write", takes=body.NewRun, gives=answers.Run, makes=True, fails=[404, 409])
+@operation("write", takes=bodies.NewRun, gives=answers.Run, makes=True, fails=[404, 409])
 def make_run() -> Response:
     """Make a run, or find the one with this id."""
-    fields = body.given(body.json_as(body.NewRun))
+    fields = body.given(body.json_as(bodies.NewRun))
     project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
     resume = fields.pop("resume")
     run, is_new = runs.create(g.scope, project, fields, resume)
@@ -44,10 +44,10 @@ def get_run(run_id: str) -> Response:
 
 
 @bp.patch("/runs/<run_id>")
-@operation("write", takes=body.RunChange, gives=answers.Run)
+@operation("write", takes=bodies.RunChange, gives=answers.Run)
 def change_run(run_id: str) -> Response:
     """Change name, tags, notes or group; merge into config and summary."""
-    fields = body.given(body.json_as(body.RunChange))
+    fields = body.given(body.json_as(bodies.RunChange))
     run = g.scope.writable.run(run_id)
     runs.change(run, fields)
     return shapes.answer(shapes.run(runs.view(g.scope, run)))
@@ -62,10 +62,10 @@ def delete_run(run_id: str) -> Response:
 
 
 @bp.post("/runs/<run_id>/finish")
-@operation("write", takes=body.Finish, gives=answers.Run, may_be_empty=True)
+@operation("write", takes=bodies.Finish, gives=answers.Run, may_be_empty=True)
 def finish_run(run_id: str) -> Response:
     """Close a run. Safe to repeat; points that arrive later are still taken."""
-    end = body.json_as(body.Finish, may_be_empty=True)
+    end = body.json_as(bodies.Finish, may_be_empty=True)
     run = g.scope.writable.run(run_id)
     runs.finish(g.scope, run, end.status, end.summary or {}, end.exit_code, end.expected or [])
     return shapes.answer(shapes.run(runs.view(g.scope, run)))

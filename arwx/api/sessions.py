@@ -3,15 +3,15 @@
 from flask import Response, g
 
 from arwx import experiments, projects, web
-from arwx.api import answers, body, bp, query, shapes
+from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import operation
 
 
 @bp.post("/sessions")
-@operation("write", takes=body.NewSession, gives=answers.Session, makes=True, fails=[409])
+@operation("write", takes=bodies.NewSession, gives=answers.Session, makes=True, fails=[409])
 def make_session() -> Response:
     """Open a session, or find the one with this id. The project is made on first use."""
-    fields = body.given(body.json_as(body.NewSession))
+    fields = body.given(body.json_as(bodies.NewSession))
     project, _ = projects.ensure(g.scope.writable, fields.pop("project"))
     session, is_new = experiments.open_session(g.scope, project, fields)
     return shapes.answer(shapes.session(session, project.name), 201 if is_new else 200)

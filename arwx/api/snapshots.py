@@ -3,15 +3,15 @@
 from flask import Response, g, render_template
 
 from arwx import downloads, experiments, snapshots, web
-from arwx.api import answers, body, bp, shapes
+from arwx.api import answers, bodies, body, bp, shapes
 from arwx.api.operation import TEXT, operation
 
 
 @bp.put("/experiments/<experiment_id>/tree")
-@operation("write", takes=body.Tree, gives=answers.AttachedTree, fails=[409])
+@operation("write", takes=bodies.NewTree, gives=answers.AttachedTree, fails=[409])
 def put_tree(experiment_id: str) -> Response:
     """Attach the code of an experiment. Blobs that are missing are named with 409; upload them and send it again."""
-    sent = body.json_as(body.Tree)
+    sent = body.json_as(bodies.NewTree)
     experiment = g.scope.writable.experiment(experiment_id)
     snapshot = snapshots.attach(g.scope, experiment, sent.entries)
     return shapes.answer(shapes.attached(experiment, snapshot, experiments.prior(g.scope, experiment)))
