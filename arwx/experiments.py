@@ -221,13 +221,14 @@ def progress(scope: Scope, project: Project, session: ResearchSession | None = N
     if session is not None:
         query = query.where(Experiment.session_id == session.id)
     tried = _tried(scope, query.order_by(Experiment.index), project)
+    chance = noise(tried, project.objective_metric)
     return Progress(
         project=project.name,
         metric=project.objective_metric,
         lower_is_better=project.lower_is_better,
         target=project.target,
-        steps=staircase(tried, project.objective_metric),
-        noise=noise(tried, project.objective_metric),
+        steps=staircase(tried, project.objective_metric, chance),
+        noise=chance,
     )
 
 

@@ -1,10 +1,12 @@
 """The rules of the running best, as pure functions: what moves the staircase, and which gains may be noise."""
 
 import math
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+
+import msgspec
 
 KEEP, DROP, CRASH = "keep", "drop", "crash"
 # Two single runs whose scores have the standard deviation s differ by s·√2; below 1.96 of those, nineteen times of
@@ -12,8 +14,8 @@ KEEP, DROP, CRASH = "keep", "drop", "crash"
 _TELLING = 1.96 * math.sqrt(2)
 
 
-@dataclass(frozen=True)
-class Verdict:
+# Structs, where a picture of a thousand experiments makes a thousand: a frozen dataclass takes several times as long.
+class Verdict(msgspec.Struct, frozen=True):
     """The decision that counts for an experiment. `lower_is_better` is the direction when it was given."""
 
     status: str
@@ -24,8 +26,7 @@ class Verdict:
     decided_by: str
 
 
-@dataclass(frozen=True)
-class Tried:
+class Tried(msgspec.Struct, frozen=True):
     """An experiment and what became of it. `index` is its true number in the project.
 
     `repro_key` is None when nothing was recorded that could be repeated.
@@ -40,8 +41,7 @@ class Tried:
     verdict: Verdict | None
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """An experiment on the staircase: the running best after it, and whether it moved it.
 
     `gain` is by how much it did, never negative. `is_within_noise`: repeats differ by as much without any change.
@@ -66,14 +66,12 @@ class Noise:
     repeats: int
 
 
-def staircase(tried: Iterable[Tried], metric: str | None) -> list[Step]:
-    """The running best in order of arrival.
+def staircase(tried: Iterable[Tried], metric: str | None, chance: Noise | None) -> list[Step]:
+    """The running best in order of arrival; `chance` is the noise of the same experiments.
 
     Only kept experiments with a score in `metric` can move it, and only when strictly better: a tie does not, and a
     better one that was dropped does not either.
     """
-    tried = list(tried)
-    chance = noise(tried, metric)
     best: float | None = None
     steps = []
     for one in tried:
@@ -102,28 +100,28 @@ def is_reached(best: float | None, target: float | None, *, lower_is_better: boo
     return best <= target if lower_is_better else best >= target
 
 
-def noise(tried: Sequence[Tried], metric: str | None) -> Noise | None:
+def noise(tried: Iterable[Tried], metric: str | None) -> Noise | None:
     """What repeats (equal `repro_key`) say about chance; None when nothing was tried twice.
 
     The pooled standard deviation: sqrt(sum of squared distances from each group's mean / degrees of freedom).
     """
-    scored = [
-        (one.repro_key, score)
-        for one in tried
-        if one.repro_key is not None and (score := _score(one.verdict, metric)) is not None
-    ]
-    squares, freedom, repeats = 0.0, 0, 0
-    for _, group in groupby(sorted(scored), key=lambda pair: pair[0]):
-        scores = [score for _, score in group]
-        if len(scores) > 1:
-            mean = math.fsum(scores) / len(scores)
-            squares += math.fsum((score - mean) ** 2 for score in scores)
-            freedom += len(scores) - 1
-            repeats += len(scores)
-    if not freedom:
+    groups: dict[str, list[float]] = {}
+    for one in tried:
+        score = _score(one.verdict, metric)
+        if one.repro_key is not None and score is not None:
+            groups.setdefault(one.repro_key, []).append(score)
+    repeated = [scores for scores in groups.values() if len(scores) > 1]
+    if not repeated:
         return None
-    deviation = math.sqrt(squares / freedom)
-    return Noise(deviation, _TELLING * deviation, repeats)
+    # In parts of the greatest score: the squares of a diverged loss would be no finite numbers.
+    unit = max(abs(score) for scores in repeated for score in scores) or 1.0
+    squares, freedom = 0.0, 0
+    for scores in repeated:
+        mean = math.fsum(score / unit for score in scores) / len(scores)
+        squares += math.fsum((score / unit - mean) ** 2 for score in scores)
+        freedom += len(scores) - 1
+    deviation = min(unit * math.sqrt(squares / freedom), sys.float_info.max)
+    return Noise(deviation, min(_TELLING * deviation, sys.float_info.max), sum(map(len, repeated)))
 
 
 def _score(verdict: Verdict | None, metric: str | None) -> float | None:

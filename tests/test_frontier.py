@@ -28,7 +28,7 @@ def tried(*verdicts: tuple[str, float | None], metric: str = "m", lower: bool = 
 
 
 def best(*verdicts: tuple[str, float | None], **more: object) -> list[float | None]:
-    return [step.best for step in staircase(tried(*verdicts, **more), "m")]  # type: ignore[arg-type]
+    return [step.best for step in staircase(tried(*verdicts, **more), "m", None)]  # type: ignore[arg-type]
 
 
 def test_only_strictly_better_kept_ones_move_the_best() -> None:
@@ -42,7 +42,7 @@ def test_only_strictly_better_kept_ones_move_the_best() -> None:
         ("keep", 2.0),
     ]
     assert best(*story) == [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 2.0]
-    steps = staircase(tried(*story), "m")
+    steps = staircase(tried(*story), "m", None)
     assert [step.tried.index for step in frontier(steps)] == [1, 7]
     assert [step.gain for step in frontier(steps)] == [None, 1.0]
 
@@ -57,7 +57,7 @@ def test_another_metric_does_not_move_the_best() -> None:
 
 def test_the_best_stays_unknown_until_something_is_kept() -> None:
     assert best(("drop", 1.0), ("crash", None), ("undecided", None)) == [None, None, None]
-    assert staircase([], "m") == []
+    assert staircase([], "m", None) == []
 
 
 def test_a_target_is_reached_at_equality() -> None:
@@ -75,7 +75,7 @@ def test_repeats_tell_the_noise_and_gains_within_it_are_marked() -> None:
     assert found is not None
     assert found.deviation == pytest.approx(math.sqrt(0.0005))
     assert found.repeats == 4
-    assert [(step.tried.index, step.is_within_noise) for step in frontier(staircase(story, "m"))] == [
+    assert [(step.tried.index, step.is_within_noise) for step in frontier(staircase(story, "m", found))] == [
         (1, False), (3, True), (4, True), (5, False),
     ]  # fmt: skip
     assert noise(tried(("keep", 1.0), ("keep", 2.0)), "m") is None
@@ -97,7 +97,7 @@ stories = st.lists(
 def test_the_best_is_the_best_of_the_kept_so_far(story: list[tuple[str, float | None]], lower: bool) -> None:
     choose = min if lower else max
     kept: list[float] = []
-    for (status, score), step in zip(story, staircase(tried(*story, lower=lower), "m"), strict=True):
+    for (status, score), step in zip(story, staircase(tried(*story, lower=lower), "m", None), strict=True):
         if status == "keep" and score is not None:
             kept.append(score)
         assert step.best == (choose(kept) if kept else None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,11 +11,10 @@ from arwx.svg import text
 _CELL = 3
 # How many rows away from its point a label may stand, on the better and on the worse side.
 _ROWS = (12, 4)
-_CROWD = 0.6
+_CROWD = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle in the units of the picture."""
 
     left: float
@@ -50,7 +50,7 @@ class Board:
         self.area = area
         across, down = int((area.right - area.left) / _CELL) + 2, int((area.bottom - area.top) / _CELL) + 2
         self._taken = np.zeros((down, across), np.int32)
-        self._busy = np.zeros((down, across), np.int32)
+        self._noted = np.zeros((4, 0))
 
     def take(self, boxes: Iterable[Box]) -> None:
         """Nothing else may stand here."""
@@ -59,8 +59,7 @@ class Board:
 
     def note(self, boxes: Iterable[Box]) -> None:
         """Here are things that a label should rather not cover."""
-        for box in boxes:
-            self._busy[self._cells(box)] += 1
+        self._noted = np.array(list(boxes)).reshape(-1, 4).T
 
     def is_free(self, box: Box) -> bool:
         """Whether the box is all inside the area, and nothing in it is taken."""
@@ -68,9 +67,12 @@ class Board:
         is_inside = box.left >= area.left and box.right <= area.right and box.top >= area.top
         return is_inside and box.bottom <= area.bottom and not self._taken[self._cells(box)].any()
 
-    def crowd(self, box: Box) -> int:
-        """How much a label there would cover."""
-        return int(self._busy[self._cells(box)].sum())
+    def crowd(self, box: Box) -> float:
+        """How much a label there would cover, in cells."""
+        left, top, right, bottom = self._noted
+        across = np.minimum(right, box.right) - np.maximum(left, box.left)
+        down = np.minimum(bottom, box.bottom) - np.maximum(top, box.top)
+        return float(across.clip(0) @ down.clip(0)) / _CELL**2
 
     def _cells(self, box: Box) -> tuple[slice, slice]:
         x, y = self.area.left, self.area.top

@@ -131,6 +131,21 @@ def test_the_running_best_follows_the_rules(ada: Caller) -> None:
     assert frontier["counts"] == progress["counts"]
 
 
+def test_diverged_scores_break_no_view(ada: Caller) -> None:
+    greatest = 1.7976931348623157e308
+    goal(ada, target=-greatest)
+    of = session(ada)
+    for score in (greatest, greatest, 1e200, 0.0, -greatest, 5e-324, -greatest):
+        found = experiment(ada, of, commit="a" * 40, config={})
+        assert decide(ada, found, "keep", score) in {200, 201}
+    for path in ("progress", "frontier", "progress.svg", "frontier.svg", "results.tsv"):
+        assert ada.get(f"/v1/projects/char-lm/{path}").status_code == 200, path
+    assert ada.get("/v1/agent/context?project=char-lm").status_code == 200
+    noise = ada.get("/v1/projects/char-lm/progress").json["noise"]
+    assert noise["deviation"] == pytest.approx(1.45e308, rel=0.05)
+    assert noise["repeats"] == 7
+
+
 def test_a_session_has_its_own_best(ada: Caller) -> None:
     goal(ada)
     one, two = session(ada), session(ada)

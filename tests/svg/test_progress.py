@@ -46,9 +46,8 @@ def story(*rows: Row, lower: bool = True, first: int = 1, **fields: Any) -> Stor
         verdict = Verdict(status, score, "val_bpb", lower, WHEN, "key:k") if status else None
         counts[status or "undecided"] += 1
         tried.append(Tried(index, f"exp_{index}", session or "s1", note, "abc", key or f"k{index}", verdict))
-    return Story(
-        staircase(tried, "val_bpb"), lower_is_better=lower, noise=noise(tried, "val_bpb"), counts=counts, **fields
-    )
+    chance = noise(tried, "val_bpb")
+    return Story(staircase(tried, "val_bpb", chance), lower_is_better=lower, noise=chance, counts=counts, **fields)
 
 
 def draw(*rows: Row, **fields: Any) -> Picture:

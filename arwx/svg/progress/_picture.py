@@ -31,6 +31,8 @@ from arwx.svg.progress._words import Words
 _LABELS, _CHARACTERS, _SIZE = 12, 45, 12.5
 _SMALL_LABELS, _SMALL_CHARACTERS, _SMALL_SIZE = 4, 24, 23.0
 _TOLD_BYTES = 10_000
+# What labels never cover.
+_STRONG = {*KEPT, "ring"}
 
 
 @dataclass(frozen=True)
@@ -203,12 +205,13 @@ def _board(
     board = Board(Box(14, TOP + 6, RIGHT + 4, BOTTOM + 4))
     for (x, y), (next_x, next_y) in stairs:
         board.take([Box(x - 2, min(y, next_y) - 2, next_x + 2, max(y, next_y) + 2)])
+    strong: list[Box] = []
+    weak: list[Box] = []
     for point in points:
         box = Box(point.x - radius, point.y - radius, point.x + radius, point.y + radius)
-        if point.kind in {*KEPT, "ring"}:
-            board.take([box])
-        else:
-            board.note([box])
+        (strong if point.kind in _STRONG else weak).append(box)
+    board.take(strong)
+    board.note(weak)
     for arrow in arrows:
         room = 8 + text.width(arrow.label, 2.2 * radius)
         left = arrow.x - room if arrow.is_before else arrow.x - 8

@@ -76,11 +76,11 @@ def bounds(scored: Sequence[Step], story: Story) -> tuple[float, float]:
 
     One score that is far out must not press all others into a line; it becomes an arrow at the edge.
     """
-    scores = sorted(max(-_FARTHEST, min(score_of(step, story.metric) or 0.0, _FARTHEST)) for step in scored)
+    scores = sorted(_held(score_of(step, story.metric) or 0.0) for step in scored)
     # The quartiles: a quarter of all may be nonsense, and they stay where they are.
     spare = len(scores) // 4
     low, high = scores[spare], scores[-1 - spare]
-    bests = [step.best for step in scored if step.is_best and step.best is not None]
+    bests = [_held(step.best) for step in scored if step.is_best and step.best is not None]
     if bests:
         # The staircase is all shown, unless its first steps are so far away that the others would be one line.
         reach = max(high - low, abs(bests[len(bests) // 4] - bests[-1])) * 2 if len(bests) > 3 else math.inf
@@ -98,6 +98,11 @@ def bounds(scored: Sequence[Step], story: Story) -> tuple[float, float]:
     # More air on the side where it gets better: that is where labels go.
     below, above = (0.22, 0.08) if story.lower_is_better else (0.08, 0.22)
     return low - span * below, high + span * above
+
+
+def _held(score: float) -> float:
+    """The score, or the farthest from 0 whose distances to all others are finite numbers."""
+    return max(-_FARTHEST, min(score, _FARTHEST))
 
 
 def length(value: float, *, is_dense: bool = False) -> str:
