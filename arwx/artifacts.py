@@ -200,15 +200,13 @@ def page(
     scope: Scope, limit: int, cursor: str | None, *, project: str | None = None, kind: str | None = None
 ) -> pages.Page[ArtifactView]:
     """The artifacts of the organization or of a project, the one that was made last first."""
-    query = scope.artifacts().order_by(Artifact.created_at.desc(), Artifact.id.desc()).limit(limit + 1)
+    query = scope.artifacts()
     if project:
         query = query.where(Artifact.project_id == scope.project(project).id)
     if kind:
         query = query.where(Artifact.type == kind)
-    if cursor:
-        query = query.where(pages.after(cursor, Artifact.created_at, Artifact.id))
-    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page(_views(scope, shown), following)
+    found = pages.newest(scope.db, query, Artifact, limit, cursor)
+    return pages.Page(_views(scope, found.items), found.next)
 
 
 def count(scope: Scope, project: Project) -> int:
@@ -419,8 +417,7 @@ def _links(scope: Scope, versions: Iterable[ArtifactVersion]) -> list[ArtifactLi
 
 
 def _views(scope: Scope, artifacts: Sequence[Artifact]) -> list[ArtifactView]:
-    found = scope.projects().where(Project.id.in_({artifact.project_id for artifact in artifacts}))
-    names = {project.id: project.name for project in scope.db.scalars(found)}
+    names = scope.project_names({artifact.project_id for artifact in artifacts})
     refs = _refs(scope, artifacts)
     newest = select(ArtifactVersion).where(
         ArtifactVersion.org_id == scope.org_id,

@@ -51,11 +51,8 @@ def record_apart(database: Database, scope: Scope, action: str, subject: str = "
 
 def page(scope: Scope, limit: int, cursor: str | None, action: str | None = None) -> pages.Page[AuditEntry]:
     """What was recorded, newest first. For owners."""
-    query = scope.admin.audit().order_by(AuditEntry.created_at.desc(), AuditEntry.id.desc()).limit(limit + 1)
+    query = scope.admin.audit()
     if action:
         # A kind, such as `key`, or one action of it, such as `key.made`.
         query = query.where((AuditEntry.action == action) | AuditEntry.action.startswith(f"{action}.", autoescape=True))
-    if cursor:
-        query = query.where(pages.after(cursor, AuditEntry.created_at, AuditEntry.id))
-    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page(list(shown), following)
+    return pages.newest(scope.db, query, AuditEntry, limit, cursor)

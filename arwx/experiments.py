@@ -76,7 +76,7 @@ def open_session(scope: Scope, project: Project, fields: dict[str, Any]) -> tupl
 def sessions(scope: Scope, project: Project, limit: int, cursor: str | None) -> pages.Page[ResearchSession]:
     """The sessions of a project, newest first."""
     query = scope.sessions().where(ResearchSession.project_id == project.id)
-    return _page(scope, query, ResearchSession, limit, cursor)
+    return pages.newest(scope.db, query, ResearchSession, limit, cursor)
 
 
 def record(scope: Scope, session: ResearchSession, fields: dict[str, Any]) -> tuple[Experiment, bool]:
@@ -150,7 +150,8 @@ def prior(scope: Scope, experiment: Experiment) -> list[Tried]:
 
 def page(scope: Scope, project: Project, limit: int, cursor: str | None) -> pages.Page[Experiment]:
     """The experiments of a project, newest first."""
-    return _page(scope, scope.experiments().where(Experiment.project_id == project.id), Experiment, limit, cursor)
+    query = scope.experiments().where(Experiment.project_id == project.id)
+    return pages.newest(scope.db, query, Experiment, limit, cursor)
 
 
 def verdicts(scope: Scope, experiments: Iterable[Experiment]) -> dict[str, Verdict]:
@@ -315,14 +316,6 @@ def _next_index(scope: Scope, project_id: str) -> int:
         .returning(Project.experiment_count)
     )
     return scope.db.execute(counted).scalar_one()
-
-
-def _page(scope: Scope, query: Select[Any], kind: Any, limit: int, cursor: str | None) -> pages.Page[Any]:
-    query = query.order_by(kind.created_at.desc(), kind.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(pages.after(cursor, kind.created_at, kind.id))
-    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page(list(shown), following)
 
 
 def _same_project(project_id: str, project: Project) -> None:

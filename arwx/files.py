@@ -43,23 +43,14 @@ def page(
     experiment_id: str | None = None,
 ) -> pages.Page[File]:
     """The files, newest first."""
-    query = scope.files().order_by(File.created_at.desc(), File.id.desc()).limit(limit + 1)
+    query = scope.files()
     if project:
         query = query.where(File.project_id == scope.project(project).id)
     if run_id:
         query = query.where(File.run_id == scope.run(run_id).id)
     if experiment_id:
         query = query.where(File.experiment_id == scope.experiment(experiment_id).id)
-    if cursor:
-        query = query.where(pages.after(cursor, File.created_at, File.id))
-    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page(list(shown), following)
-
-
-def project_names(scope: Scope, files: list[File]) -> dict[str, str]:
-    """The names of the projects of these files, by project id."""
-    found = scope.projects().where(Project.id.in_({file.project_id for file in files}))
-    return {project.id: project.name for project in scope.db.scalars(found)}
+    return pages.newest(scope.db, query, File, limit, cursor)
 
 
 def owner(scope: Scope, run_id: str | None, experiment_id: str | None) -> Run | Experiment | None:

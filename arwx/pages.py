@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, tuple_
+from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy.orm import Session
 
 from arwx import ids
 from arwx.errors import Invalid, invalid
@@ -24,38 +25,52 @@ class Page(Generic[T]):
     next: str | None
 
 
-def after(cursor: str, moment: Any, id_: Any) -> ColumnElement[bool]:
+def newest(db: Session, query: Select[T], kind: Any, limit: int, cursor: str | None) -> Page[T]:
+    """A page of what the query finds of this kind, newest first."""
+    query = query.order_by(kind.created_at.desc(), kind.id.desc()).limit(limit + 1)
+    if cursor:
+        query = query.where(_after(cursor, kind.created_at, kind.id))
+    rows = list(db.scalars(query))
+    if len(rows) <= limit:
+        return Page(rows, None)
+    last: Any = rows[limit - 1]
+    return Page(rows[:limit], _encode(round(last.created_at.timestamp() * 1_000_000), last.id))
+
+
+def slice_of(found: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
+    """A page of a list that was put in order in memory. It goes on after the item that ended the page before."""
+    ids_: list[str] = [item.id for item in found]  # type: ignore[attr-defined]
+    start = 0
+    if cursor:
+        offset, last = _decode(cursor)
+        start = ids_.index(last) + 1 if last in ids_ else min(max(offset, 0), len(found))
+    stop = start + limit
+    return Page(list(found[start:stop]), _encode(stop, ids_[stop - 1]) if stop < len(found) else None)
+
+
+def _after(cursor: str, moment: Any, id_: Any) -> ColumnElement[bool]:
     """The condition for what comes after the cursor in the order newest first."""
+    micros, last = _decode(cursor)
     try:
-        micros, last = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().split(" ", 1)
-        when = datetime.fromtimestamp(int(micros) // 1_000_000, UTC).replace(microsecond=int(micros) % 1_000_000)
+        when = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
         ids.check(last)
-    except (ValueError, OverflowError, OSError, binascii.Error, Invalid) as error:
-        raise invalid("cursor", "is not one that this server made") from error
+    except (ValueError, OverflowError, OSError, Invalid) as error:
+        raise _unknown() from error
     return tuple_(moment, id_) < (when, last)
 
 
-def cut(rows: Sequence[Any], limit: int, moment: str = "created_at") -> tuple[Sequence[Any], str | None]:
-    """Of `limit + 1` rows asked for, those that belong on the page, and the cursor when there are more."""
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    micros = round(getattr(last, moment).timestamp() * 1_000_000)
-    cursor = base64.urlsafe_b64encode(f"{micros} {last.id}".encode()).decode().rstrip("=")
-    return rows[:limit], cursor
+def _encode(place: int, id_: str) -> str:
+    return base64.urlsafe_b64encode(f"{place} {id_}".encode()).decode().rstrip("=")
 
 
-def slice_of(found: Sequence[Any], limit: int, cursor: str | None) -> tuple[Sequence[Any], str | None]:
-    """A page of a list that was put in order in memory. It goes on after the item that ended the page before."""
-    start = 0
-    if cursor:
-        try:
-            offset, last = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().split(" ", 1)
-            start = int(offset)
-        except (ValueError, binascii.Error) as error:
-            raise invalid("cursor", "is not one that this server made") from error
-        start = next((i + 1 for i, item in enumerate(found) if item.id == last), min(max(start, 0), len(found)))
-    shown = found[start : start + limit]
-    if start + limit >= len(found):
-        return shown, None
-    return shown, base64.urlsafe_b64encode(f"{start + limit} {shown[-1].id}".encode()).decode().rstrip("=")
+def _decode(cursor: str) -> tuple[int, str]:
+    """The place and the id of the last item shown; `Invalid` for a cursor that nobody was given."""
+    try:
+        place, last = base64.urlsafe_b64decode(cursor.encode() + b"==").decode().split(" ", 1)
+        return int(place), last
+    except (ValueError, binascii.Error) as error:
+        raise _unknown() from error
+
+
+def _unknown() -> Invalid:
+    return invalid("cursor", "is not one that this server made")

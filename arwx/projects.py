@@ -86,11 +86,8 @@ def change(project: Project, fields: dict[str, Any]) -> None:
 
 def page(scope: Scope, limit: int, cursor: str | None) -> pages.Page[Card]:
     """The projects, newest first, with counts."""
-    query = scope.projects().order_by(Project.created_at.desc(), Project.id.desc()).limit(limit + 1)
-    if cursor:
-        query = query.where(pages.after(cursor, Project.created_at, Project.id))
-    shown, following = pages.cut(scope.db.scalars(query).all(), limit)
-    return pages.Page(_cards(scope, list(shown)), following)
+    found = pages.newest(scope.db, scope.projects(), Project, limit, cursor)
+    return pages.Page(_cards(scope, found.items), found.next)
 
 
 def card(scope: Scope, project: Project) -> Card:

@@ -225,19 +225,15 @@ def page(
     """
     asked = asked or Wanted()
     if not asked.is_plain:
-        found = sifted(scope, project, asked)
-        cut, following = pages.slice_of(found, limit, cursor)
-        return pages.Page(list(cut), following)
-    query = _query(scope, project, asked)
-    if cursor:
-        query = query.where(pages.after(cursor, Run.created_at, Run.id))
-    shown, following = pages.cut(scope.db.scalars(query.limit(limit + 1)).all(), limit)
-    return pages.Page(views(scope, project.name, shown), following)
+        return pages.slice_of(sifted(scope, project, asked), limit, cursor)
+    found = pages.newest(scope.db, _query(scope, project, asked), Run, limit, cursor)
+    return pages.Page(views(scope, project.name, found.items), found.next)
 
 
 def sifted(scope: Scope, project: Project, asked: Wanted, most: int = MOST_SIFTED) -> list[RunView]:
     """All runs that are asked for, in order, out of the newest `most`."""
-    rows = scope.db.scalars(_query(scope, project, asked).limit(most)).all()
+    query = _query(scope, project, asked).order_by(Run.created_at.desc(), Run.id.desc())
+    rows = scope.db.scalars(query.limit(most)).all()
     now = clock.now()
     found = [
         run
@@ -261,7 +257,7 @@ def _query(scope: Scope, project: Project, asked: Wanted) -> Select[Run]:
         query = query.where(cast(Run.tags, Text).contains(quoted, autoescape=True))
     if asked.group:
         query = query.where(Run.group == asked.group)
-    return query.order_by(Run.created_at.desc(), Run.id.desc())
+    return query
 
 
 def find(scope: Scope, words: str, limit: int = 50) -> list[RunView]:
@@ -277,8 +273,7 @@ def newest(scope: Scope, limit: int = pages.DEFAULT_LIMIT) -> list[RunView]:
 
 def _of_all_projects(scope: Scope, query: Select[Run], limit: int) -> list[RunView]:
     found = scope.db.scalars(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit)).all()
-    projects = scope.projects().where(Project.id.in_({run.project_id for run in found}))
-    names = {project.id: project.name for project in scope.db.scalars(projects)}
+    names = scope.project_names({run.project_id for run in found})
     live = points.live(scope.db, scope.org_id, [run.id for run in found])
     now = clock.now()
     return [_view(run, names[run.project_id], live.get(run.id), now) for run in found]

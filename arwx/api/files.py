@@ -63,7 +63,7 @@ def list_files() -> Response:
         run_id=query.text("run_id"),
         experiment_id=query.text("experiment_id"),
     )
-    names = files.project_names(g.scope, found.items)
+    names = g.scope.project_names({file.project_id for file in found.items})
     return shapes.page(found, lambda file: shapes.file(file, names[file.project_id]))
 
 
