@@ -112,10 +112,15 @@ def origin() -> Origin:
     return Origin(request.remote_addr or "", request.user_agent.string)
 
 
+def settings() -> Settings:
+    """The settings of the running application."""
+    found: Settings = current_app.extensions["arwx"]
+    return found
+
+
 def base_url() -> str:
     """The address under which the caller reaches this server, without a slash at the end."""
-    settings: Settings = current_app.extensions["arwx"]
-    return settings.base_url or request.host_url.rstrip("/")
+    return settings().base_url or request.host_url.rstrip("/")
 
 
 def embedded(project: str, kind: str, token: str) -> tuple[str, str]:

@@ -2,10 +2,9 @@
 
 from flask import Response, current_app, g, request
 
-from arwx import blobs, blobstore
+from arwx import blobs, blobstore, web
 from arwx.api import answers, bodies, body, bp, shapes
 from arwx.api.operation import BINARY, operation
-from arwx.config import Settings
 from arwx.downloads import attachment, store
 from arwx.quotas import Quotas
 
@@ -36,8 +35,7 @@ def get_blob(sha: str) -> Response:
 def received(*, of_any_type: bool) -> blobstore.Content:
     """The bytes of the current request, kept in the store. The request's own transaction has not begun by then."""
     scope = g.scope.writable
-    settings: Settings = current_app.extensions["arwx"]
     quotas: Quotas = current_app.extensions["arwx.quotas"]
     quotas.admit_bytes(scope, request.content_length or 0)
-    pieces = body.raw(settings.max_blob_bytes, of_any_type=of_any_type)
+    pieces = body.raw(web.settings().max_blob_bytes, of_any_type=of_any_type)
     return blobstore.receive(store(), scope.org_id, pieces, body.declared_sha())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from flask import Response
 
-from arwx import points
+from arwx import downloads, points
 from arwx.db import Database
 
 KINDS = ("application/x-ndjson", "text/csv")
@@ -52,11 +52,7 @@ def _csv(parts: Iterator[list[points.HistoryEntry]], columns: list[str]) -> Iter
 
 
 def _row(cells: list[str]) -> bytes:
-    """A line of text cells. One that a spreadsheet would take for a formula gets a quote in front; numbers need none."""
+    """A line of text cells."""
     out = io.StringIO()
-    csv.writer(out).writerow([_harmless(cell) for cell in cells])
+    csv.writer(out).writerow([downloads.harmless(cell) for cell in cells])
     return out.getvalue().encode()
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

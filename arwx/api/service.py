@@ -10,7 +10,6 @@ from flask import Response, abort, current_app, render_template, request, send_f
 from arwx import db, downloads, schema, web
 from arwx.api import answers, public, shapes
 from arwx.api.operation import HTML, PUBLIC, TEXT, ZIP, operation
-from arwx.config import Settings
 from arwx.errors import NotFound
 
 _WHEELS = Path(__file__).parents[2] / "dist"
@@ -59,13 +58,13 @@ def ready() -> Response:
 @operation(PUBLIC, gives=TEXT, fails=[404])
 def get_metrics_of_server() -> Response:
     """What the server counts about itself, for Prometheus; with `Authorization: Bearer` and ARWX_METRICS_TOKEN."""
-    settings: Settings = current_app.extensions["arwx"]
+    token = web.settings().metrics_token
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not settings.metrics_token:
+    if not token:
         raise NotFound("Nothing is counted here: ARWX_METRICS_TOKEN is not set.")
     from arwx import metrics  # only where it is wanted: it costs memory
 
-    if not metrics.is_token(given, settings.metrics_token):
+    if not metrics.is_token(given, token):
         raise NotFound("Nothing is counted here: ARWX_METRICS_TOKEN is not set.")
     return Response(metrics.text(), mimetype="text/plain", headers={"Cache-Control": "no-store"})
 

@@ -106,6 +106,18 @@ def is_fragment() -> bool:
     return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
 
 
+def page_or_part(page: str, part: str, /, **needs: Any) -> Response:
+    """The whole page, or the part of it that htmx asks for under the same address."""
+    answer = make_response(render_template(part if is_fragment() else page, **needs))
+    answer.vary.add("HX-Request")
+    return answer
+
+
+def faults(error: ArwxError | None) -> dict[str, str]:
+    """What is wrong with each field of a form, by the name of the field."""
+    return {fault.field: fault.message for fault in error.errors} if error else {}
+
+
 def local(address: str | None) -> str:
     """The address when it is a path of this server, else `/`: nobody is sent elsewhere after the login."""
     if not address or not re.match(r"/(?!/)[^\\]*\Z", address) or not address.isprintable():
@@ -241,9 +253,9 @@ def _to_login() -> BaseResponse:
         # A fragment of a page that was open when the login ended: the whole page must go to the login.
         back = local(urlsplit(request.headers.get("HX-Current-URL", "/")).path)
         return Response(status=401, headers={"HX-Redirect": url_for("ui.login", next=back)})
-    settings = current_app.extensions["arwx"]
+    policy = web.settings().signup
     # The very first visitor has no account to log in with.
-    is_first = settings.signup == "first" and people.may_sign_up(g.db, settings.signup)
+    is_first = policy == "first" and people.may_sign_up(g.db, policy)
     if is_first and back == "/":
         return redirect(url_for("ui.signup"))
     return redirect(url_for("ui.login", next=None if back == "/" else back))

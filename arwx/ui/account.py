@@ -2,25 +2,15 @@
 
 from typing import Any
 
-from flask import current_app, g, redirect, render_template, request, session, url_for
+from flask import g, redirect, render_template, request, session, url_for
 
 from arwx import db, invitations, logins, mail, people, throttle, web
-from arwx.config import Settings
 from arwx.errors import ArwxError
-from arwx.ui import Answer, bp, local, needs, on_fault, sign_in
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["arwx"]
-    return settings
+from arwx.ui import Answer, bp, faults, local, needs, on_fault, sign_in
 
 
 def _field(name: str) -> str:
     return request.form.get(name, "")
-
-
-def _faults(error: ArwxError | None) -> dict[str, str]:
-    return {fault.field: fault.message for fault in error.errors} if error else {}
 
 
 @bp.get("/login")
@@ -35,8 +25,8 @@ def _login_page(error: ArwxError | None = None) -> str:
         error=error,
         email=_field("email"),
         next=request.values.get("next", ""),
-        may_sign_up=people.may_sign_up(g.db, _settings().signup),
-        can_mail=_settings().smtp_url is not None,
+        may_sign_up=people.may_sign_up(g.db, web.settings().signup),
+        can_mail=web.settings().smtp_url is not None,
     )
 
 
@@ -70,10 +60,10 @@ def _signup_page(error: ArwxError | None = None) -> str:
     return render_template(
         "account/signup.html",
         error=error,
-        faults=_faults(error),
+        faults=faults(error),
         email=_field("email"),
         organization=_field("organization"),
-        may_sign_up=people.may_sign_up(g.db, _settings().signup),
+        may_sign_up=people.may_sign_up(g.db, web.settings().signup),
     )
 
 
@@ -84,7 +74,7 @@ def sign_up() -> Answer:
     origin = web.origin()
     throttle.pace(db.current(), "sign-up", origin.ip)
     token = people.sign_up(
-        g.db, _settings().signup, _field("email"), _field("password"), _field("organization").strip(), origin
+        g.db, web.settings().signup, _field("email"), _field("password"), _field("organization").strip(), origin
     )
     sign_in(token)
     return redirect("/")
@@ -97,14 +87,14 @@ def invitation(token: str) -> str:
 
 
 def _invitation_page(token: str, error: ArwxError | None = None) -> str:
-    found, org = invitations.read(g.db, _settings().secret_key, token)
+    found, org = invitations.read(g.db, web.settings().secret_key, token)
     return render_template(
         "account/invitation.html",
         invitation=found,
         org=org,
         token=token,
         error=error,
-        faults=_faults(error),
+        faults=faults(error),
         email=found.email or _field("email"),
     )
 
@@ -113,7 +103,7 @@ def _invitation_page(token: str, error: ArwxError | None = None) -> str:
 @on_fault(_invitation_page)
 def join(token: str) -> Answer:
     """Come in by the link: who is signed in as they are, anybody else with a new account."""
-    secret_key, origin = _settings().secret_key, web.origin()
+    secret_key, origin = web.settings().secret_key, web.origin()
     if g.visitor:
         membership = invitations.accept(g.db, secret_key, token, g.visitor.user, origin)
         logins.end(g.db, g.visitor.token)
@@ -131,14 +121,14 @@ def forgot() -> str:
 
 
 def _forgot_page(error: ArwxError | None = None, **shown: Any) -> str:
-    return render_template("account/forgot.html", error=error, can_mail=_settings().smtp_url is not None, **shown)
+    return render_template("account/forgot.html", error=error, can_mail=web.settings().smtp_url is not None, **shown)
 
 
 @bp.post("/forgot")
 @on_fault(_forgot_page)
 def send_reset() -> Answer:
     """Mail a link when there is such an account. The answer is the same when there is none."""
-    settings, email = _settings(), _field("email")
+    settings, email = web.settings(), _field("email")
     throttle.pace(db.current(), "reset", web.origin().ip, email.strip().lower())
     user = people.find(g.db, email)
     if user and settings.smtp_url:
@@ -155,14 +145,14 @@ def reset(token: str) -> str:
 
 
 def _reset_page(token: str, error: ArwxError | None = None) -> str:
-    user = people.of_reset(g.db, _settings().secret_key, token)
-    return render_template("account/reset.html", email=user.email, token=token, error=error, faults=_faults(error))
+    user = people.of_reset(g.db, web.settings().secret_key, token)
+    return render_template("account/reset.html", email=user.email, token=token, error=error, faults=faults(error))
 
 
 @bp.post("/reset/<token>")
 @on_fault(_reset_page)
 def reset_password(token: str) -> Answer:
     """Set the new password; then it must be used to sign in."""
-    people.reset_password(db.current(), _settings().secret_key, token, _field("password"), web.origin())
+    people.reset_password(db.current(), web.settings().secret_key, token, _field("password"), web.origin())
     session.clear()
     return redirect(url_for("ui.login"))

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from flask import Response, g, make_response, render_template, request, url_for
 
-from arwx import audit, charts, db, points, runs, web
+from arwx import audit, charts, db, downloads, points, runs, web
 from arwx.charts import SYSTEM, Chart, Curve, Reading
 from arwx.errors import NotFound
 from arwx.models import Project
@@ -377,7 +377,7 @@ def _lines(database: db.Database, org_id: int, listed: list[RunView], key: str) 
     writer = csv.writer(out)
     writer.writerow(["run_id", "run", "step", "ts", "writer_id", "value"])
     for run in listed:
-        name = f"'{run.name}" if run.name.startswith(("=", "+", "-", "@", "\t", "\r")) else run.name
+        name = downloads.harmless(run.name)
         for part in points.export(database, points.RunKey(org_id, run.id), keys=[key]):
             writer.writerows(
                 [run.id, name, one.step, repr(one.ts), one.writer_id, repr(one.metrics[key])] for one in part

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, g, make_response, render_template, request
+from flask import Response, g, request
 from werkzeug.datastructures import MultiDict
 
 from arwx import charts, code, downloads, runs
 from arwx.models import Project
 from arwx.runs import RunView
-from arwx.ui import bp, columns, frame, is_fragment, view
+from arwx.ui import bp, columns, frame, page_or_part, view
 from arwx.ui import charts as figures
 
 MOST = 20
@@ -42,26 +42,23 @@ def compare(name: str) -> Response:
     choice = choice.but(q="", status="", tag="", sort="", by="", is_archived=False, shown_columns=(), has_table=True)
     shown = figures.shown_runs(project, choice, found)
     sections, metrics_fault = figures.sections(shown, project.objective_metric)
-    answer = make_response(
-        render_template(
-            "compare/_compare.html" if is_fragment() else "compare/page.html",
-            head=frame.head(project),
-            runs=found,
-            chosen=len(chosen),
-            most=MOST,
-            config=_config(found),
-            facts=_facts(found),
-            reached=_reached(found, project),
-            patches=code.patches(g.scope, downloads.store(), found),
-            shown=shown,
-            sections=sections,
-            metrics=charts.keys(found),
-            metrics_fault=metrics_fault,
-            view=choice,
-        )
+    return page_or_part(
+        "compare/page.html",
+        "compare/_compare.html",
+        head=frame.head(project),
+        runs=found,
+        chosen=len(chosen),
+        most=MOST,
+        config=_config(found),
+        facts=_facts(found),
+        reached=_reached(found, project),
+        patches=code.patches(g.scope, downloads.store(), found),
+        shown=shown,
+        sections=sections,
+        metrics=charts.keys(found),
+        metrics_fault=metrics_fault,
+        view=choice,
     )
-    answer.vary.add("HX-Request")
-    return answer
 
 
 def _named(chosen: list[str]) -> MultiDict[str, str]:

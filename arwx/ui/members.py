@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from flask import current_app, g, redirect, render_template, request, url_for
+from flask import g, redirect, render_template, request, url_for
 
 from arwx import invitations, mail, members, web
 from arwx.access import ROLE_LEVELS
-from arwx.config import Settings
 from arwx.errors import ArwxError
 from arwx.models import Invitation
-from arwx.ui import OWN, Answer, bp, needs, on_fault
+from arwx.ui import OWN, Answer, bp, faults, needs, on_fault
 
 
 @bp.get("/settings/members", endpoint="members")
@@ -30,13 +29,13 @@ def _members(error: ArwxError | None = None, fresh: Invitation | None = None, **
         roles=list(ROLE_LEVELS),
         is_owner=is_owner,
         error=error,
-        faults={fault.field: fault.message for fault in error.errors} if error else {},
+        faults=faults(error),
     )
 
 
 def _link(invitation: Invitation) -> str:
-    settings: Settings = current_app.extensions["arwx"]
-    return web.base_url() + url_for("ui.invitation", token=invitations.token(settings.secret_key, invitation))
+    token = invitations.token(web.settings().secret_key, invitation)
+    return web.base_url() + url_for("ui.invitation", token=token)
 
 
 @bp.post("/settings/members/invite")
@@ -44,11 +43,11 @@ def _link(invitation: Invitation) -> str:
 @on_fault(_members)
 def invite() -> Answer:
     """Make an invitation and show its link; mail it when it is for somebody and there is a mail server."""
-    settings: Settings = current_app.extensions["arwx"]
+    smtp_url = web.settings().smtp_url
     made = invitations.make(g.scope, request.form.get("email", ""), request.form.get("role", "member"))
-    if made.email and settings.smtp_url:
+    if made.email and smtp_url:
         text = f"{g.visitor.user.email} invites you to {g.visitor.org.name} on arwx:\n{_link(made)}\n\nThe link is good for a week.\n"
-        mail.send_soon(settings.smtp_url, made.email, f"An invitation to {g.visitor.org.name}", text)
+        mail.send_soon(smtp_url, made.email, f"An invitation to {g.visitor.org.name}", text)
     return _members(fresh=made)
 
 

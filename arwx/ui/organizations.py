@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from flask import current_app, g, redirect, render_template, request, url_for
+from flask import g, redirect, render_template, request, url_for
 
 from arwx import db, deletion, logins, people, projects, web
-from arwx.config import Settings
 from arwx.errors import ArwxError
-from arwx.ui import Answer, bp, needs, on_fault, sign_in
+from arwx.ui import Answer, bp, faults, needs, on_fault, sign_in
 
 
 @bp.get("/settings/organization")
@@ -25,7 +24,7 @@ def _organization(error: ArwxError | None = None, **_: Any) -> str:
         is_owner=g.scope.allows("admin"),
         deleted=deletion.deleted_projects(g.scope) if g.scope.allows("admin") else [],
         error=error,
-        faults={fault.field: fault.message for fault in error.errors} if error else {},
+        faults=faults(error),
     )
 
 
@@ -55,13 +54,12 @@ def organization_new() -> str:
 
 
 def _new(error: ArwxError | None = None) -> str:
-    settings: Settings = current_app.extensions["arwx"]
     return render_template(
         "settings/new_organization.html",
         error=error,
-        faults={fault.field: fault.message for fault in error.errors} if error else {},
+        faults=faults(error),
         name=request.form.get("organization", ""),
-        is_closed=settings.signup == "closed",
+        is_closed=web.settings().signup == "closed",
     )
 
 
@@ -70,9 +68,8 @@ def _new(error: ArwxError | None = None) -> str:
 @on_fault(_new)
 def organization_make() -> Answer:
     """Make an organization that the person owns, and go there."""
-    settings: Settings = current_app.extensions["arwx"]
     name = request.form.get("organization", "").strip()
-    return _go(people.found(g.db, settings.signup, g.visitor.user, name, web.origin()).slug)
+    return _go(people.found(g.db, web.settings().signup, g.visitor.user, name, web.origin()).slug)
 
 
 @bp.post("/organizations/switch")

@@ -2,22 +2,19 @@
 
 import math
 
-from flask import Response, g, make_response, redirect, render_template, request, url_for
+from flask import Response, g, redirect, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from arwx import ids, projects
 from arwx.errors import invalid
-from arwx.ui import bp, is_fragment, needs
+from arwx.ui import bp, needs, page_or_part
 
 
 @bp.get("/")
 def home() -> Response:
     """The projects as cards, or how to begin when there is none."""
     page = projects.page(g.scope, 60, request.args.get("cursor"))
-    template = "projects/_list.html" if is_fragment() else "projects/page.html"
-    answer = make_response(render_template(template, cards=page.items, next=page.next))
-    answer.vary.add("HX-Request")
-    return answer
+    return page_or_part("projects/page.html", "projects/_list.html", cards=page.items, next=page.next)
 
 
 @bp.post("/p/<name>/goal")

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask import Response, abort, g, make_response, redirect, render_template, request, url_for
+from flask import Response, abort, g, redirect, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
 from arwx import charts, code, downloads, files, points, runs
 from arwx.errors import ArwxError
 from arwx.models import Project
 from arwx.runs import RunView
-from arwx.ui import bp, columns, frame, is_fragment, needs, view
+from arwx.ui import bp, columns, frame, is_fragment, needs, page_or_part, view
 from arwx.ui import charts as figures
 
 _MOST_FILES = 200
@@ -98,51 +98,44 @@ def receipt(name: str, run_id: str) -> Response:
     """What was acknowledged against what is stored: a line that opens into the whole receipt."""
     project = g.scope.project(name)
     found = figures.run_of(project, run_id)
-    answer = make_response(
-        render_template(
-            "runs/_receipt.html" if is_fragment() else "runs/receipt.html",
-            project=project,
-            run=found,
-            receipt=points.receipt(g.db, g.scope.stream(run_id)),
-            is_open=not is_fragment(),
-        )
+    return page_or_part(
+        "runs/receipt.html",
+        "runs/_receipt.html",
+        project=project,
+        run=found,
+        receipt=points.receipt(g.db, g.scope.stream(run_id)),
+        is_open=not is_fragment(),
     )
-    answer.vary.add("HX-Request")
-    return answer
 
 
 def _page(project: Project, found: RunView, fault: ArwxError | None = None) -> Response:
-    """The whole page, or the part of it that htmx asked for under the same address."""
     choice = view.read(request.args, carry=("against",))
     shown = figures.shown_runs(project, choice, [found], found.id)
     sections, metrics_fault = figures.sections(shown, project.objective_metric)
     others = [one for one in runs.page(g.scope, project, _MOST_OTHERS).items if one.id != found.id]
     against = _against(project, others, dict(choice.carried).get("against"))
-    answer = make_response(
-        render_template(
-            "runs/_run.html" if is_fragment() else "runs/run.html",
-            head=frame.head(project),
-            run=found,
-            config=_config(found, against),
-            against=against,
-            others=others,
-            summary=columns.flat(found.summary),
-            events=_events(found),
-            files=files.page(g.scope, _MOST_FILES, None, run_id=found.id).items,
-            patches=code.patches(g.scope, downloads.store(), [found]),
-            shown=shown,
-            sections=sections,
-            metrics=charts.keys([found]),
-            metrics_fault=metrics_fault,
-            is_live=found.is_live,
-            may_write=g.scope.allows("write"),
-            may_delete=g.scope.allows("admin"),
-            fault=fault,
-            view=choice,
-        )
+    return page_or_part(
+        "runs/run.html",
+        "runs/_run.html",
+        head=frame.head(project),
+        run=found,
+        config=_config(found, against),
+        against=against,
+        others=others,
+        summary=columns.flat(found.summary),
+        events=_events(found),
+        files=files.page(g.scope, _MOST_FILES, None, run_id=found.id).items,
+        patches=code.patches(g.scope, downloads.store(), [found]),
+        shown=shown,
+        sections=sections,
+        metrics=charts.keys([found]),
+        metrics_fault=metrics_fault,
+        is_live=found.is_live,
+        may_write=g.scope.allows("write"),
+        may_delete=g.scope.allows("admin"),
+        fault=fault,
+        view=choice,
     )
-    answer.vary.add("HX-Request")
-    return answer
 
 
 def _against(project: Project, others: list[RunView], wanted: str | None) -> RunView | None:

@@ -1,13 +1,12 @@
 """The Runs lens of a project: the table of runs beside their charts."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from flask import Response, g, make_response, render_template, request
+from flask import Response, g, request
 
 from arwx import charts, projects
 from arwx.runs import STATES, RunView
-from arwx.ui import bp, columns, frame, is_fragment, listing, view
+from arwx.ui import bp, columns, frame, listing, page_or_part, view
 from arwx.ui import charts as figures
 from arwx.ui.columns import Cell
 from arwx.ui.listing import Group
@@ -36,8 +35,9 @@ def project(name: str) -> Response:
     shape = columns.of(listed.runs, found, choice)
     sections, metrics_fault = figures.sections(shown, found.objective_metric)
     head = frame.head(found)
-    return _page(
-        "runs/_lens.html" if is_fragment() else "runs/page.html",
+    return page_or_part(
+        "runs/page.html",
+        "runs/_lens.html",
         head=head,
         archived_count=0 if head.run_count else projects.run_count(g.scope, found, is_archived=True),
         rows=_rows(listed, shape, choice),
@@ -62,10 +62,3 @@ def _rows(listed: listing.Listing, shape: list[columns.Column], choice: view.Vie
             for group in listed.groups
         ]
     return [Row(run.id, run.name, columns.cells(shape, run), choice.shows(run.id), run=run) for run in listed.runs]
-
-
-def _page(template: str, **needs: Any) -> Response:
-    """A page, or the part of it that htmx asked for under the same address."""
-    answer = make_response(render_template(template, **needs))
-    answer.vary.add("HX-Request")
-    return answer

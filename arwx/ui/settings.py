@@ -7,7 +7,7 @@ from flask import g, redirect, render_template, request, url_for
 from arwx import db, keys, logins, people, web
 from arwx.access import LEVELS
 from arwx.errors import ArwxError
-from arwx.ui import OWN, Answer, bp, is_fragment, needs, on_fault
+from arwx.ui import OWN, Answer, bp, faults, is_fragment, needs, on_fault
 
 
 @bp.get("/settings")
@@ -58,7 +58,7 @@ def _account(error: ArwxError | None = None, **shown: Any) -> str:
         "settings/account.html",
         places=logins.places(g.db, g.visitor),
         error=error,
-        faults={fault.field: fault.message for fault in error.errors} if error else {},
+        faults=faults(error),
         **shown,
     )
 
