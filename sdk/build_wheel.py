@@ -51,7 +51,18 @@ def build(folder: Path) -> Path:
 
 
 # Whose docstrings users read. Of the other modules only the first one is shipped, which says what they are about.
-_READ = {"__init__", "artifacts", "autoresearch", "documents", "mcp", "offline", "runs", "server", "settings"}
+_READ = {
+    "__init__",
+    "artifacts",
+    "autoresearch",
+    "documents",
+    "mcp",
+    "offline",
+    "receipts",
+    "runs",
+    "server",
+    "settings",
+}
 
 
 def lean(path: Path) -> bytes:

@@ -42,7 +42,7 @@ from .standins import (
 )  # fmt: skip
 
 if TYPE_CHECKING:
-    from .offline import Receipt
+    from .receipts import Receipt
 
 __version__ = "1.3.1"
 

@@ -23,7 +23,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from . import notice
+from . import code, notice
 from .artifacts import Version, artifact, artifacts, get_artifact, promote, used_by
 from .desk import Document, checked_id, checked_text, desk
 from .documents import as_mapping, plain
@@ -72,11 +72,8 @@ def session(
     tag: str | None = None, branch: str | None = None, *, id: str | None = None, project: str | None = None
 ) -> Document:
     """Open a line of inquiry; it becomes the active one of this process. The branch of Git is noted by itself."""
-    from .worktree import branch as current
-    from .worktree import top_of
-
-    if branch is None and (top := top_of(os.getcwd())):
-        branch = current(top)
+    if branch is None:
+        branch = code.branch(os.getcwd())
     body = {
         "project": desk.the_project(project), "id": checked_id(id, "id") if id else new_id("ses"),
         "tag": checked_text(tag, "tag", 128), "branch": checked_text(branch, "branch", 255),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .code import commit
+from .code import commit, top_of
 
 _MOST_BYTES = 64 << 20
 _LOOK_EVERY_S = 0.01
@@ -29,22 +29,12 @@ def captured(folder: str, max_bytes: int, limit: float, is_over: Callable[[], bo
     alone is told. Never raises.
     """
     alone = {"commit": commit(folder)}
-    if not _is_inside(folder) or not _has_python():
+    if top_of(folder) is None or not _has_python():
         return alone
     try:
         return _told(folder, max_bytes, limit, is_over) or alone
     except (OSError, ValueError, NotImplementedError):
         return alone
-
-
-def _is_inside(folder: str) -> bool:
-    folder = os.path.abspath(folder)
-    while not os.path.lexists(os.path.join(folder, ".git")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return False
-        folder = above
-    return True
 
 
 def _has_python() -> bool:

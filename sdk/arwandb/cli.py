@@ -9,7 +9,9 @@ import os
 import sys
 
 from . import Error
-from .offline import Receipt, connection, fetch_receipt, sync, waiting
+from .journal import Journal
+from .offline import connection, fetch_receipt, sync, waiting
+from .receipts import Receipt
 from .settings import Settings, UsageError, store_key
 
 _USAGE = """usage: python -m arwandb COMMAND [PATH | KEY | PROJECT]
@@ -106,8 +108,6 @@ def _status(path: str | None) -> int:
         if left:
             print(f"{folder}: {left} entries to deliver")  # noqa: T201
     print(f"{runs} runs, {entries} entries with {points} points to deliver, {damaged} damaged bytes")  # noqa: T201
-    from .journal import Journal
-
     records = len(Journal(spool))
     if records:
         print(f"{records} records of research to deliver")  # noqa: T201

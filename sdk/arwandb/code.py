@@ -1,12 +1,13 @@
-"""Which code runs: the commit of the git repository around a folder, read from its files.
+"""The Git repository around a folder: where it is, its commit and its branch, read from its files.
 
-No git program is started, so no configuration of the repository can make one do anything.
+No Git program is started, so no configuration of the repository can make one do anything.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MAX_LINKS = 5
@@ -15,24 +16,46 @@ _MAX_LINKS = 5
 def commit(folder: str) -> str | None:
     """The commit that is checked out in the repository around `folder`; None if there is none that can be read."""
     try:
-        found = _git_folder(os.path.abspath(folder))
+        found = git_folder(folder)
         return None if found is None else _resolve(found, "HEAD", 0)
     except (OSError, ValueError):
         return None
 
 
-def _git_folder(folder: str) -> str | None:
-    while True:
-        path = os.path.join(folder, ".git")
+def branch(folder: str) -> str | None:
+    """The branch that is checked out there; None when there is none."""
+    try:
+        found = git_folder(folder)
+        head = _read(os.path.join(found, "HEAD")).strip() if found else ""
+    except OSError:
+        return None
+    name = head.removeprefix("ref: refs/heads/")
+    return name if name != head and name != ".invalid" else None
+
+
+def top_of(folder: str) -> str | None:
+    """The folder in or above this one that has a `.git`; None outside of every repository."""
+    return next((one for one in _upwards(folder) if os.path.lexists(os.path.join(one, ".git"))), None)
+
+
+def git_folder(folder: str) -> str | None:
+    """The folder of Git's own files; None outside of every repository."""
+    for one in _upwards(folder):
+        path = os.path.join(one, ".git")
         if os.path.isdir(path):
             return path
         if os.path.isfile(path):  # a worktree or a submodule
             target = _read(path).removeprefix("gitdir:").strip()
-            return os.path.normpath(os.path.join(folder, target))
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return None
-        folder = parent
+            return os.path.normpath(os.path.join(one, target))
+    return None
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    """The folder, and each one above it."""
+    folder = os.path.abspath(folder)
+    yield folder
+    while (above := os.path.dirname(folder)) != folder:
+        yield (folder := above)
 
 
 def _resolve(git: str, name: str, links: int) -> str | None:

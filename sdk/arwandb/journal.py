@@ -15,7 +15,7 @@ from typing import Any
 from . import Error, notice, papers
 from .disk import Disk
 from .engine import keep_out_of_git
-from .offline import Receipt
+from .receipts import JournalReceipt
 from .server import Server, Unreachable
 from .settings import Settings
 from .transfer import upload
@@ -24,28 +24,6 @@ from .trees import Changed, File, looked_at, pieces
 FOLDER = "research"
 TOKEN = "pending-"  # noqa: S105 - stands for a version
 _last = [0]
-
-
-class JournalReceipt(Receipt):
-    """What became of the records of a spool."""
-
-    def __init__(self, delivered: int, left: int, refused: list[str], trouble: str | None) -> None:
-        super().__init__("", "")
-        self.delivered, self.waiting, self.refused = delivered, left, refused
-        self.faults = [trouble] if trouble else []
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether everything was told and nothing was refused."""
-        return not (self.waiting or self.refused or self.faults)
-
-    def __str__(self) -> str:
-        words = [f"research: {self.delivered} records delivered,"]
-        if self.waiting:
-            words.append(f"{self.waiting} still here,")
-        words += [f"{one}," for one in [*self.refused, *self.faults]]
-        words.append("complete" if self.is_intact else "NOT complete")
-        return " ".join(words)
 
 
 class Journal:

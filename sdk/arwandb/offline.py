@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import journal
 from . import papers as papers_
 from .disk import Disk
 from .http import Http, Request
 from .papers import Papers
+from .receipts import Receipt
 from .records import Identity, NewerFormat
 from .sender import Sender
 from .settings import Settings
@@ -56,45 +58,6 @@ def _patch(disk: Disk, path: str) -> str | None:
         return None
 
 
-class Receipt:
-    """What became of one run: the server's own account of it, and what is still here.
-
-    `is_intact` says that the server lost nothing, doubled nothing, and that nothing is waiting here.
-    """
-
-    def __init__(self, run_id: str, project: str) -> None:
-        self.run_id, self.project = run_id, project
-        self.server: dict[str, Any] = {}
-        self.delivered = 0
-        self.waiting = 0
-        self.damaged_bytes = 0
-        self.quarantined = 0
-        self.faults: list[str] = []
-
-    @property
-    def is_intact(self) -> bool:
-        """Whether all of the run is stored, provably."""
-        is_clean = not (self.waiting or self.faults or self.quarantined or self.damaged_bytes)
-        return is_clean and self.server.get("intact") is True
-
-    def __str__(self) -> str:
-        words = [f"run {self.run_id}:"]
-        if self.server:
-            stored, lost = self.server.get("points_stored"), self.server.get("lost")
-            words.append(f"{stored} points stored, {self.server.get('duplicates_collapsed')} resent, {lost} lost,")
-        if self.delivered:
-            words.append(f"{self.delivered} entries delivered now,")
-        if self.waiting:
-            words.append(f"{self.waiting} entries still here,")
-        if self.damaged_bytes:
-            words.append(f"{self.damaged_bytes} damaged bytes set aside,")
-        if self.quarantined:
-            words.append(f"{self.quarantined} entries refused,")
-        words += [f"{fault}," for fault in self.faults]
-        words.append("intact" if self.is_intact else "NOT intact")
-        return " ".join(words)
-
-
 def run_folders(path: str, disk: Disk | None = None) -> list[str]:
     """The run folders at this path: a whole spool, one run's folder, or a file in it."""
     disk = disk or Disk()
@@ -129,13 +92,11 @@ def sync(path: str | None = None, *, progress: Progress | None = None, give_up_s
 
     May run any number of times, and while writers still write; spools that another process delivers are left to it.
     """
-    from .journal import sync as sync_research
-
     settings = Settings()
     spool = settings.folder if path is None else os.path.abspath(os.path.expanduser(path))
     receipts = [_sync_run(folder, settings, progress, give_up_s) for folder in run_folders(spool)]
     # The runs come first: experiments name them.
-    research = sync_research(spool, Settings())
+    research = journal.sync(spool, Settings())
     return receipts if research is None else [*receipts, research]
 
 

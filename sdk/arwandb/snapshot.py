@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from . import trees, worktree
+from . import code, trees, worktree
 from .ignore import Ignore, is_secret, lines_of, outer_rules
 from .settings import UsageError
 from .trees import File
@@ -75,7 +75,7 @@ def _read(found: dict[str, str], max_file: int, left_out: list[str]) -> Iterator
 
 def _walk(root: str, left_out: list[str]) -> list[str]:
     """The files of a folder that are code. What Git tracks is, even where .gitignore has a pattern for it."""
-    top = worktree.top_of(root)
+    top = code.top_of(root)
     tracked: set[str] = set()
     if top is not None:
         inside = os.path.relpath(os.path.realpath(root), os.path.realpath(top)).replace(os.sep, "/")

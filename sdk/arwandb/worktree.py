@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import code
+from .code import branch, git_folder, top_of
+from .code import commit as commit_of
 from .ignore import Ignore, is_secret, outer_rules
 
 LIMIT_S = 10.0
@@ -85,30 +86,7 @@ def capture(
     except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
         reason = str(error) or type(error).__name__
     mark = f"{MARK}the uncommitted changes could not be told ({reason}) [{os.urandom(8).hex()}]\n"
-    return Captured(base or code.commit(top), None, branch(top), mark, _sha(mark), reason)
-
-
-def top_of(folder: str) -> str | None:
-    """The folder in or above this one that has a `.git`; None outside of every repository."""
-    folder = os.path.abspath(folder)
-    while True:
-        if os.path.lexists(os.path.join(folder, ".git")):
-            return folder
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
-
-
-def branch(folder: str) -> str | None:
-    """The branch that is checked out, read without Git; None when there is none."""
-    try:
-        git = code._git_folder(os.path.abspath(folder))
-        head = code._read(os.path.join(git, "HEAD")).strip() if git else ""
-    except OSError:
-        return None
-    name = head.removeprefix("ref: refs/heads/")
-    return name if name != head and name != ".invalid" else None
+    return Captured(base or commit_of(top), None, branch(top), mark, _sha(mark), reason)
 
 
 def tracked(top: str, limit: float = LIMIT_S) -> list[str]:
@@ -166,7 +144,7 @@ class _Git:
 
     def __enter__(self) -> _Git:
         try:
-            git = code._git_folder(self.top)
+            git = git_folder(self.top)
             index = os.path.join(git or "", "index")
             if git and os.path.isfile(index):
                 # With its times: Git looks closer at files that are as young as the index.
@@ -231,7 +209,7 @@ class _Git:
             elif found is not None:
                 told.append(_line("untracked", inside + name, f"{found[0]} bytes {found[1] or 'not hashed'}"))
             elif name.endswith("/"):
-                commit = code.commit(os.path.join(self.top, name))
+                commit = commit_of(os.path.join(self.top, name))
                 told.append(_line("untracked", inside + name, f"a repository at {commit}"))
         return known, told
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from arwandb import worktree
+from arwandb import code
 from arwandb.ignore import Ignore, Rules, is_secret
 from arwandb.worktree import capture
 from hypothesis import HealthCheck, given, settings
@@ -463,4 +463,4 @@ def test_a_gitignore_may_ask_for_data_back_but_for_no_secret() -> None:
     assert not ignore.ignores_deep("data/load.py")
     assert not ignore.ignores_deep("src/data/labels.json")
     assert Rules(["a"]).verdict("b", is_folder=False) is None
-    assert worktree.top_of("/") is None
+    assert code.top_of("/") is None
