@@ -24,6 +24,7 @@ from arwx import (
     results,
     runs,
     schema,
+    sweep,
     transfer,
 )
 from arwx.access import LEVELS, ROLE_LEVELS, Scope
@@ -138,7 +139,7 @@ def key_list(org: str) -> None:
 def gc() -> None:
     """Take away for good what was deleted, and compact what runs left. Safe to repeat, to stop, and while serving."""
     with _data() as (database, store):
-        swept = deletion.sweep(database, store)
+        swept = sweep.everything(database, store)
         counts = ", ".join(f"{count} {name}" for name, count in vars(swept).items() if count)
         click.echo(f"Gone for good: {counts}." if counts else "Nothing to take away.")
         if compacted := runs.compact(database):

@@ -39,6 +39,7 @@ ROOMS = [
         "deletion",
         "schema",
         "snapshots",
+        "sweep",
     },
     {"backup", "briefing", "fsck", "metrics", "results", "transfer"},
     {"digest"},

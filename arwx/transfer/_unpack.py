@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from arwx import audit, blobs, blobstore, clock, deletion, experiments, files, ids, points, trees
+from arwx import audit, blobs, blobstore, clock, experiments, files, ids, points, sweep, trees
 from arwx.access import Scope
 from arwx.blobstore import Store
 from arwx.db import Database
@@ -156,7 +156,7 @@ class _Import:
         with self._database.reading(self._org_id) as session:
             abandoned = self._choose_id(session)
         if abandoned:
-            deletion.erase_project(self._database, self._org_id, self._id)
+            sweep.erase_project(self._database, self._org_id, self._id)
         with self._database.reading(self._org_id) as session:
             self._give_ids(session)
         try:
@@ -298,7 +298,7 @@ class _Import:
             found = session.get(Project, (self._org_id, self._id))
             is_mine = found is not None and found.name == self._hidden_name
         if is_mine:
-            deletion.erase_project(self._database, self._org_id, self._id)
+            sweep.erase_project(self._database, self._org_id, self._id)
 
     def _check(self, part: Part, line: Line) -> None:
         """Raise `Invalid` for what no server would have stored."""

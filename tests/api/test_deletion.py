@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 
-from arwx import blobstore, cli, clock, config, deletion, people, points
+from arwx import blobstore, cli, clock, config, people, points, sweep
 from arwx.blobstore import Store
 from arwx.db import Database
 from arwx.models import Base
@@ -111,11 +111,11 @@ def everything_kept(settings: config.Settings) -> bytes:
     return kept
 
 
-def sweep_later(worker: Database, store: Store) -> deletion.Swept:
+def sweep_later(worker: Database, store: Store) -> sweep.Swept:
     """The job, when the day is over in which a deletion can be taken back."""
     now = clock.now()
     with patch.object(clock, "now", lambda: now + timedelta(hours=24, minutes=1)):
-        return deletion.sweep(worker, store)
+        return sweep.everything(worker, store)
 
 
 def test_a_deleted_project_is_gone_from_every_list_and_address_at_once(ada: Caller, ben: Caller) -> None:
@@ -160,7 +160,7 @@ def test_after_the_job_nothing_of_the_project_is_left_and_all_of_the_others(
     before = {name: ada.get(path).get_data() for name, path in kept.items() if name not in {"content", "project"}}
     assert CANARY.encode() in everything_kept(settings)
     ada.delete("/v1/projects/doomed")
-    assert deletion.sweep(worker, store) == deletion.Swept()  # for a day it can be taken back
+    assert sweep.everything(worker, store) == sweep.Swept()  # for a day it can be taken back
     swept = sweep_later(worker, store)
     assert (swept.projects, swept.runs, swept.organizations) == (1, 1, 0)
     for table in ("runs", "experiments", "decisions", "sessions", "files", "artifacts", "artifact_links", "streams"):
@@ -171,7 +171,7 @@ def test_after_the_job_nothing_of_the_project_is_left_and_all_of_the_others(
     after = {name: ada.get(path).get_data() for name, path in kept.items() if name not in {"content", "project"}}
     assert {name for name in before if strip(before[name]) != strip(after[name])} == set()
     assert ada.get(f"{kept['run']}/integrity").json["intact"]
-    assert sweep_later(worker, store) == deletion.Swept()
+    assert sweep_later(worker, store) == sweep.Swept()
     assert ada.get(addresses["run"]).status_code == 404
 
 
@@ -190,7 +190,7 @@ def test_the_points_of_a_deleted_run_go_and_its_experiment_stays(
     addresses = fill(ada, "kept", "other")
     run_id = addresses["run"].rsplit("/", 1)[1]
     assert ada.delete(addresses["run"]).status_code == 204
-    assert deletion.sweep(worker, store).runs == 1
+    assert sweep.everything(worker, store).runs == 1
     assert ada.get(addresses["experiment"]).json["run_id"] is None
     with database.reading() as db:
         assert points.live(db, ada.org_id, [run_id]) == {}
@@ -247,11 +247,11 @@ def test_blobs_go_a_day_later_when_nothing_else_refers_to_them(
         path = f"/v1/files/upload?project={project}&name=shared.bin"
         assert ada.post(path, data=shared, headers={"Content-Type": "application/octet-stream"}).status_code == 201
     ada.delete("/v1/projects/doomed")
-    assert deletion.sweep(worker, store).blobs == 0
+    assert sweep.everything(worker, store).blobs == 0
     assert ada.get(doomed["blob"]).status_code == 200
     real = clock.now
     monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=25))
-    swept = deletion.sweep(worker, store)
+    swept = sweep.everything(worker, store)
     assert swept.blobs == 2
     assert ada.get(doomed["blob"]).status_code == 404
     assert ada.get(kept["blob"]).status_code == 200
@@ -260,7 +260,7 @@ def test_blobs_go_a_day_later_when_nothing_else_refers_to_them(
     assert f"{CANARY} in a blob of doomed".encode() not in everything
     assert f"{CANARY} uploaded to doomed".encode() not in everything
     assert b"other in a blob of kept" in everything or store.reach != 4 * 2**20
-    assert deletion.sweep(worker, store) == deletion.Swept()
+    assert sweep.everything(worker, store) == sweep.Swept()
 
 
 def test_a_blob_that_somebody_was_told_of_or_has_named_again_stays(
@@ -275,10 +275,10 @@ def test_a_blob_that_somebody_was_told_of_or_has_named_again_stays(
     ada.run("kept")
     made = ada.post("/v1/artifacts/log", json={"project": "kept", "name": "a", "entries": [entry]})
     assert made.status_code == 201
-    assert deletion.sweep(worker, store).blobs == 1
+    assert sweep.everything(worker, store).blobs == 1
     assert [ada.get(f"/v1/blobs/{sha}").status_code for sha in shas] == [200, 200, 404]
     monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=51))
-    assert deletion.sweep(worker, store).blobs == 1
+    assert sweep.everything(worker, store).blobs == 1
     assert [ada.get(f"/v1/blobs/{sha}").status_code for sha in shas] == [404, 200, 404]
 
 
@@ -314,7 +314,7 @@ def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
     assert both.log_in("both@example.org").status_code == 302
     assert CANARY not in both.get("/").text
 
-    assert deletion.sweep(worker, store) == deletion.Swept()
+    assert sweep.everything(worker, store) == sweep.Swept()
     swept = sweep_later(worker, store)
     assert (swept.organizations, swept.accounts, swept.runs, swept.blobs) == (1, 1, 1, 2)
     everything = everything_kept(settings)
@@ -331,7 +331,7 @@ def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
         assert people.find(db, "both@example.org")
     assert mallory.get(kept["blob"]).status_code == 200
     assert mallory.get(f"{kept['run']}/integrity").json["intact"]
-    assert deletion.sweep(worker, store) == deletion.Swept()
+    assert sweep.everything(worker, store) == sweep.Swept()
 
 
 @pytest.mark.parametrize("role", ["member", "viewer"])
@@ -365,7 +365,7 @@ def test_a_project_is_taken_back_whole_within_a_day(
     before = {name: strip(ada.get(path).get_data()) for name, path in addresses.items() if name != "content"}
     assert "Deleted projects" not in owner.get("/settings/organization").text
     ada.delete("/v1/projects/phoenix")
-    assert deletion.sweep(worker, store) == deletion.Swept()
+    assert sweep.everything(worker, store) == sweep.Swept()
     page = owner.get("/settings/organization").text
     restore = re.search(r"/settings/organization/projects/prj_\w+/restore", page)
     assert restore is not None
@@ -422,7 +422,7 @@ def test_an_organization_is_taken_back_by_the_operator(
     form = {"typed": CANARY, "current": PASSWORD}
     assert owner.send("/settings/organization", "/settings/organization/delete", **form).status_code == 302
     assert lab.get("/v1/projects").status_code == 401
-    assert deletion.sweep(worker, store) == deletion.Swept()
+    assert sweep.everything(worker, store) == sweep.Swept()
     environment = {
         "DATABASE_URL": settings.database_url,
         "ARWX_DATA_DIR": str(settings.data_dir),
@@ -439,4 +439,4 @@ def test_an_organization_is_taken_back_by_the_operator(
     assert lab.get(addresses["run"]).status_code == 200
     assert revoked.get("/v1/projects").status_code == 401
     assert owner.log_in(f"{CANARY}@example.org").status_code == 302
-    assert sweep_later(worker, store) == deletion.Swept()
+    assert sweep_later(worker, store) == sweep.Swept()
