@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.orm import Session
 
-from arwx import blobs, blobstore, clock, dumps, durable, people, schema
+from arwx import blobs, blobstore, clock, dumps, durable, organizations, schema
 from arwx.access import Scope
 from arwx.blobstore import Store
 from arwx.config import CannotStart, Settings
@@ -127,7 +127,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _named(session: Session) -> list[_Named]:
     """The blobs of the organizations that are there. What `arwx gc` still has to take away is not needed."""
     found = []
-    for org_id in people.organization_ids(session):
+    for org_id in organizations.all_ids(session):
         rows = Scope(session, org_id, "read", "cli").blobs().with_only_columns(Blob.sha, Blob.size).order_by(Blob.sha)
         found += [_Named(org_id, sha, size) for sha, size in session.execute(rows.execution_options(yield_per=1000))]
     return found

@@ -20,6 +20,8 @@ from arwx import (
     deletion,
     fsck,
     keys,
+    members,
+    organizations,
     people,
     results,
     runs,
@@ -73,10 +75,10 @@ def user_add(email: str, org: str, role: str, password_stdin: bool) -> None:
             )
             known = people.add_user(session, email, password)
         try:
-            organization = people.organization(session, org)
+            organization = organizations.named(session, org)
         except NotFound:
-            organization = people.add_organization(session, org)
-        people.join(session, known, organization, role)
+            organization = organizations.add(session, org)
+        members.join(session, known, organization, role)
         audit.record(_operator(session, organization.id), "member.added", known.email, role=role)
         click.echo(f"{known.email} is {role} of {organization.name} ({organization.slug}).")
 
@@ -106,7 +108,7 @@ def key() -> None:
 def key_new(org: str, name: str, scope: str) -> None:
     """Make a key and print its secret, alone on one line."""
     with _database(_settings()) as session:
-        _, secret = keys.mint(_operator(session, people.organization(session, org).id), name, scope)
+        _, secret = keys.mint(_operator(session, organizations.named(session, org).id), name, scope)
     click.echo(secret)
 
 
@@ -116,7 +118,7 @@ def key_revoke(key_id: str) -> None:
     """Make a key useless at once."""
     with _database(_settings()) as session:
         # The id alone does not say whose key it is; on the command line the operator may reach all.
-        for org_id in people.organization_ids(session):
+        for org_id in organizations.all_ids(session):
             operator = _operator(session, org_id)
             if any(row.id == key_id for row in keys.listed(operator)):
                 keys.revoke(operator, key_id)
@@ -131,7 +133,7 @@ def key_revoke(key_id: str) -> None:
 def key_list(org: str) -> None:
     """Show the keys that work: id, scope, beginning and end, name."""
     with _database(_settings()) as session:
-        for row in keys.listed(_operator(session, people.organization(session, org).id)):
+        for row in keys.listed(_operator(session, organizations.named(session, org).id)):
             click.echo(f"{row.id}  {row.scope:5}  {row.prefix}…{row.last_four}  {row.name}")
 
 
@@ -249,8 +251,8 @@ def export_results(project: str, org: str | None) -> None:
 def _org_id(session: Session, org: str | None) -> int:
     """The organization of this name, or without one, the only one that there is."""
     if org is not None:
-        return people.organization(session, org).id
-    known = people.organization_ids(session)
+        return organizations.named(session, org).id
+    known = organizations.all_ids(session)
     if len(known) != 1:
         raise NotFound("Say which organization: --org ORG." if known else "There is no organization yet.")
     return known[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import select
 
-from arwx import blobs, people, points
+from arwx import blobs, organizations, points
 from arwx.access import Scope
 from arwx.blobstore import Store
 from arwx.db import Database
@@ -18,7 +18,7 @@ _AT_ONCE = 500
 def findings(database: Database, store: Store) -> Iterator[str]:
     """What is wrong, a line each. Reads every byte and every point; safe while serving, and changes nothing."""
     with database.reading() as session:
-        org_ids = people.organization_ids(session)
+        org_ids = organizations.all_ids(session)
     for org_id in org_ids:
         known: set[str] = set()
         yield from _blobs(database, store, org_id, known)

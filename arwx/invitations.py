@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from arwx import audit, clock, ids, links, people
+from arwx import audit, clock, ids, links, members, people
 from arwx.access import ROLE_LEVELS, Origin, Scope
 from arwx.db import enter
 from arwx.errors import Conflict, Forbidden, NotFound, invalid
@@ -91,7 +91,7 @@ def accept(db: Session, secret_key: str, token: str, user: User, origin: Origin)
     )
     if db.scalar(used.returning(Invitation.id)) is None:
         raise _void()
-    membership = people.join(db, user, org, invitation.role)
+    membership = members.join(db, user, org, invitation.role)
     scope = Scope(db, org.id, ROLE_LEVELS[invitation.role], f"user:{user.id}", origin)
     audit.record(scope, "member.joined", user.email, role=invitation.role)
     return membership

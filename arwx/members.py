@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
 
-from arwx import audit, keys, logins
+from arwx import audit, clock, keys, logins
 from arwx.access import ROLE_LEVELS, Scope
+from arwx.db import insert
 from arwx.errors import Conflict, NotFound, invalid
 from arwx.models import Membership, Organization, User
 
@@ -33,6 +35,21 @@ def listed(scope: Scope) -> list[Member]:
     found = [Member(*row, is_you=scope.actor == f"user:{row.id}") for row in rows]
     order = list(reversed(ROLE_LEVELS))
     return sorted(found, key=lambda member: order.index(member.role))
+
+
+def join(db: Session, user: User, org: Organization, role: str) -> Membership:
+    """Make the person a member with this role, or `Conflict` when they are one."""
+    if role not in ROLE_LEVELS:
+        raise invalid("role", f"must be one of {', '.join(ROLE_LEVELS)}")
+    made = (
+        insert(db, Membership)
+        .values(user_id=user.id, org_id=org.id, role=role, created_at=clock.now())
+        .on_conflict_do_nothing(index_elements=["user_id", "org_id"])
+        .returning(Membership.user_id)
+    )
+    if db.scalar(made) is None:
+        raise Conflict(f"{user.email} is a member of {org.name} already.")
+    return db.get_one(Membership, (user.id, org.id))
 
 
 def change_role(scope: Scope, user_id: int, role: str) -> None:

@@ -1,18 +1,17 @@
-"""People: accounts, how they come in, and the organizations to which they belong."""
+"""People: their accounts, how they come in, and their passwords."""
 
 import hashlib
 import re
 import secrets
 import time
-from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from arwx import audit, clock, ids, links, logins, passwords, throttle
+from arwx import audit, clock, links, logins, organizations, passwords, throttle
 from arwx.access import ROLE_LEVELS, Origin, Scope
 from arwx.db import Database, insert
-from arwx.errors import Conflict, Forbidden, NotFound, Unauthorized, invalid
+from arwx.errors import Forbidden, NotFound, Unauthorized, invalid
 from arwx.logins import Visitor
 from arwx.models import Membership, Organization, User
 
@@ -21,16 +20,6 @@ RESET_LASTS_S = 3600
 REFUSAL_TAKES_S = 0.15
 _RESET = "password reset"
 _EMAIL = re.compile(r"[^@\s<>\"'\x00-\x1f]{1,64}@[^@\s<>\"'\x00-\x1f]{1,190}\Z")
-
-
-@dataclass(frozen=True)
-class Belonging:
-    """An organization of a person, and what they are there."""
-
-    name: str
-    slug: str
-    role: str
-    is_here: bool
 
 
 def may_sign_up(db: Session, policy: str) -> bool:
@@ -50,7 +39,7 @@ def sign_up(db: Session, policy: str, email: str, password: str, org_name: str, 
     user = _insert(db, email, kept)
     if policy == "first" and not user.is_first:
         raise _closed()  # somebody else was the first a moment ago
-    org = found(db, policy, user, org_name, origin)
+    org = organizations.make(db, policy, user, org_name, origin)
     return welcome(db, user, db.get_one(Membership, (user.id, org.id)), origin)
 
 
@@ -144,78 +133,6 @@ def reset_password(database: Database, secret_key: str, token: str, password: st
         membership = _first_membership(db, user)
         if membership:
             audit.record(_scope(db, user, membership, origin), "password.reset")
-
-
-def organizations(db: Session, visitor: Visitor) -> list[Belonging]:
-    """The organizations of the person, by name."""
-    rows = db.execute(
-        select(Organization, Membership.role)
-        .join(Membership, Membership.org_id == Organization.id)
-        .where(Membership.user_id == visitor.user.id, Organization.deleted_at.is_(None))
-        .order_by(Organization.name, Organization.id)
-    )
-    return [Belonging(org.name, org.slug, role, org.id == visitor.org.id) for org, role in rows]
-
-
-def add_organization(db: Session, name: str) -> Organization:
-    """A new organization with a free slug made of its name."""
-    ids.check_name(name, "organization")
-    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48] or "org"
-    slug = stem
-    while True:
-        made = insert(db, Organization).values(name=name, slug=slug, created_at=clock.now())
-        org_id = db.scalar(made.on_conflict_do_nothing(index_elements=["slug"]).returning(Organization.id))
-        if org_id is not None:
-            return db.get_one(Organization, org_id)
-        slug = f"{stem}-{secrets.token_hex(2)}"
-
-
-def found(db: Session, policy: str, user: User, name: str, origin: Origin) -> Organization:
-    """A new organization that this person owns."""
-    if policy == "closed":
-        raise Forbidden("Only the operator of this server makes organizations.")
-    org = add_organization(db, name)
-    audit.record(_scope(db, user, join(db, user, org, "owner"), origin), "organization.made", name)
-    return org
-
-
-def rename(scope: Scope, name: str) -> None:
-    """Give the organization another name. Its slug stays."""
-    org = scope.admin.org
-    org.name = ids.check_name(name, "organization")
-    audit.record(scope, "organization.renamed", name)
-
-
-def organization(db: Session, name_or_slug: str) -> Organization:
-    """The organization with this slug, or with this name when only one has it."""
-    is_meant = (Organization.slug == name_or_slug) | (Organization.name == name_or_slug)
-    found = list(db.scalars(select(Organization).where(is_meant, Organization.deleted_at.is_(None))))
-    exact = [org for org in found if org.slug == name_or_slug] or found
-    if len(exact) != 1:
-        raise NotFound(
-            f"No organization {name_or_slug!r}." if not exact else f"Several are named {name_or_slug!r}: use a slug."
-        )
-    return exact[0]
-
-
-def organization_ids(db: Session) -> list[int]:
-    """The numbers of all organizations."""
-    return list(db.scalars(select(Organization.id).where(Organization.deleted_at.is_(None)).order_by(Organization.id)))
-
-
-def join(db: Session, user: User, org: Organization, role: str) -> Membership:
-    """Make the person a member with this role, or `Conflict` when they are one."""
-    if role not in ROLE_LEVELS:
-        raise invalid("role", f"must be one of {', '.join(ROLE_LEVELS)}")
-    made = (
-        insert(db, Membership)
-        .values(user_id=user.id, org_id=org.id, role=role, created_at=clock.now())
-        .on_conflict_do_nothing(index_elements=["user_id", "org_id"])
-        .returning(Membership.user_id)
-    )
-    if db.scalar(made) is None:
-        raise Conflict(f"{user.email} is a member of {org.name} already.")
-    return db.get_one(Membership, (user.id, org.id))
 
 
 def welcome(db: Session, user: User, membership: Membership, origin: Origin) -> str:

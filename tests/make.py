@@ -5,7 +5,7 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from arwx import keys, people
+from arwx import keys, organizations
 from arwx.access import Scope
 from arwx.db import Database
 from arwx.errors import NotFound
@@ -63,8 +63,8 @@ class Maker:
         """Somebody with a key of this scope in this organization, which is made when it is not there."""
         with self.database.writing() as session:
             try:
-                found = people.organization(session, org)
+                found = organizations.named(session, org)
             except NotFound:
-                found = people.add_organization(session, org)
+                found = organizations.add(session, org)
             _, secret = keys.mint(Scope(session, found.id, "admin", "test"), f"{scope} key", scope)
             return Caller(self.app, found.id, secret)

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from flask import Flask
 
-from arwx import clock, config, create_app, people, schema
+from arwx import clock, config, create_app, members, organizations, people, schema
 from tests.make import Caller, Maker
 
 EMAIL, PASSWORD = "ada@example.org", "correct horse battery"
@@ -46,7 +46,7 @@ def fill(app: Flask, runs: int = 40, steps: int = 3000, *, with_account: bool = 
     if with_account:
         with app.extensions["arwx.db"].writing() as session:
             user = people.add_user(session, EMAIL, PASSWORD)
-            people.join(session, user, people.organization(session, "Ada's lab"), "owner")
+            members.join(session, user, organizations.named(session, "Ada's lab"), "owner")
     goal = {"name": "char-lm", "objective_metric": "val/bpb", "lower_is_better": True, "target": 1.05}
     with at(now - timedelta(days=6)):
         ada.post("/v1/projects", json={**goal, "description": "Small transformers on characters."})

@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request, url_for
 from markupsafe import Markup
 
-from arwx import clock, criteria, people, web
+from arwx import clock, criteria, organizations, web
 from arwx.runs import RunView
 from arwx.svg import spark, ticks
 from arwx.ui import highlight
@@ -59,7 +59,7 @@ def init_app(app: Flask) -> None:
     app.add_template_filter(spark.draw, "spark")
     app.add_template_filter(shlex.quote, "in_shell")
     app.jinja_env.globals.update(
-        asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"), organizations=organizations
+        asset=asset, base_url=web.base_url, visitor=lambda: g.get("visitor"), organizations=_organizations
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
@@ -86,9 +86,9 @@ def _digest(path: str, _modified: int) -> str:
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=5).hexdigest()
 
 
-def organizations() -> list[people.Belonging]:
+def _organizations() -> list[organizations.Belonging]:
     """Where the visitor may go over to, for the switcher of every page."""
-    return people.organizations(g.db, g.visitor)
+    return organizations.of(g.db, g.visitor)
 
 
 def count(value: int) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import g, redirect, render_template, request, url_for
 
-from arwx import db, deletion, logins, people, projects, web
+from arwx import db, deletion, logins, organizations, people, projects, web
 from arwx.errors import ArwxError
 from arwx.ui import Answer, bp, faults, needs, on_fault, sign_in
 
@@ -33,7 +33,7 @@ def _organization(error: ArwxError | None = None, **_: Any) -> str:
 @on_fault(_organization)
 def organization_rename() -> Answer:
     """Give the organization another name. Its slug stays, since programs know it."""
-    people.rename(g.scope, request.form.get("name", "").strip())
+    organizations.rename(g.scope, request.form.get("name", "").strip())
     return redirect(url_for("ui.organization"))
 
 
@@ -69,7 +69,7 @@ def _new(error: ArwxError | None = None) -> str:
 def organization_make() -> Answer:
     """Make an organization that the person owns, and go there."""
     name = request.form.get("organization", "").strip()
-    return _go(people.found(g.db, web.settings().signup, g.visitor.user, name, web.origin()).slug)
+    return _go(organizations.make(g.db, web.settings().signup, g.visitor.user, name, web.origin()).slug)
 
 
 @bp.post("/organizations/switch")

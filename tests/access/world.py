@@ -13,7 +13,7 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from arwx import config, create_app, deletion, invitations, people, schema
+from arwx import config, create_app, deletion, invitations, members, organizations, people, schema
 from arwx.access import Scope
 from arwx.db import Database
 from arwx.models import User
@@ -71,10 +71,10 @@ def build(folder: Path) -> World:
             known["project_id"] = deletion.deleted_projects(Scope(session, caller.org_id, "admin", "test"))[0].id
     cookies = {}
     with make.database.writing() as session:
-        lab = people.organization(session, "Ada's lab")
+        lab = organizations.named(session, "Ada's lab")
         for role in ROLES:
             user = account(session, role)
-            people.join(session, user, lab, role)
+            members.join(session, user, lab, role)
         invitation = invitations.make(
             Scope(session, lab.id, "admin", f"user:{user.id}"), "canary@example.org", "member"
         )
@@ -82,7 +82,7 @@ def build(folder: Path) -> World:
         names["invitation_id"] = invitation.id
         names["invitations.token"] = invitations.token(SECRET_KEY, invitation)
         names["reset.token"] = people.reset_token(SECRET_KEY, user)
-        people.join(session, account(session, "stranger"), people.organization(session, "Elsewhere"), "owner")
+        members.join(session, account(session, "stranger"), organizations.named(session, "Elsewhere"), "owner")
     for who in (*ROLES, "stranger"):
         client = app.test_client()
         page = client.get("/login").text

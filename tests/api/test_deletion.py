@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 
-from arwx import blobstore, cli, clock, config, people, points, sweep
+from arwx import blobstore, cli, clock, config, members, organizations, people, points, sweep
 from arwx.blobstore import Store
 from arwx.db import Database
 from arwx.models import Base
@@ -297,7 +297,7 @@ def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
     with database.writing() as db:
         user = people.find(db, "both@example.org")
         assert user is not None
-        people.join(db, user, people.organization(db, "Elsewhere"), "viewer")
+        members.join(db, user, organizations.named(db, "Elsewhere"), "viewer")
     fill(lab, "doomed", CANARY)
     kept = fill(mallory, "kept", "other")
     owner.send("/settings/members", "/settings/members/invite", email=f"{CANARY}2@example.org", role="member")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arwx import people
+from arwx import members, organizations, people
 from arwx.access import ROLE_LEVELS, Scope
 from arwx.db import Database
 from arwx.models import Organization, User
@@ -20,14 +20,14 @@ class Lab:
     def __init__(self, database: Database, name: str) -> None:
         self.database = database
         with database.writing() as db:
-            self.org: Organization = people.add_organization(db, name)
+            self.org: Organization = organizations.add(db, name)
         self.users: dict[str, User] = {}
 
     def add(self, name: str, role: str) -> User:
         with self.database.writing() as db:
             email = f"{name}@example.org"
             user = people.find(db, email) or people.add_user(db, email, PASSWORD)
-            people.join(db, user, self.org, role)
+            members.join(db, user, self.org, role)
             self.users[name] = user
             return user
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from arwx import clock, invitations, logins, members, people
+from arwx import clock, invitations, logins, members, organizations, people
 from arwx.access import Origin
 from arwx.db import Database
 from arwx.errors import Conflict, Forbidden, Invalid, NotFound
@@ -163,7 +163,7 @@ def test_of_two_who_sign_up_with_one_email_at_once_one_is_told(database: Databas
 def test_organizations_of_one_name_at_once_get_slugs_of_their_own(database: Database) -> None:
     def found(_: int) -> str:
         with database.writing() as db:
-            return people.add_organization(db, "Lab").slug
+            return organizations.add(db, "Lab").slug
 
     slugs = all_at_once(10, found)
     assert len(set(slugs)) == 10

@@ -108,7 +108,7 @@ def test_of_many_owners_who_all_leave_at_once_one_stays(lab: Lab) -> None:
     with lab.database.writing() as db:
         for name in names[1:]:
             user = people._insert(db, f"{name}@example.org", "no password")
-            people.join(db, user, lab.org, "owner")
+            members.join(db, user, lab.org, "owner")
             lab.users[name] = user
 
     def leave(number: int) -> None:

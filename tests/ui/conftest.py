@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from arwx import people
+from arwx import members, organizations, people
 from arwx.db import Database
 from tests.make import Caller
 
@@ -46,7 +46,7 @@ def at_home(app: Flask, caller: Caller, org: str, email: str, role: str) -> Visi
     database: Database = app.extensions["arwx.db"]
     with database.writing() as session:
         user = people.add_user(session, email, PASSWORD)
-        people.join(session, user, people.organization(session, org), role)
+        members.join(session, user, organizations.named(session, org), role)
     visitor = Visitor(app)
     assert visitor.log_in(email).status_code == 302
     return visitor

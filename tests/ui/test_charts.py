@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from arwx import config, create_app, people
+from arwx import config, create_app, members, organizations, people
 from tests.make import Maker, point
 from tests.server import Server
 
@@ -28,8 +28,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     app = create_app(config.from_environment({"ARWX_DATA_DIR": str(server.folder)}))
     ada = Maker(app).caller("Ada's lab", scope="admin")
     with app.extensions["arwx.db"].writing() as session:
-        people.join(
-            session, people.add_user(session, EMAIL, PASSWORD), people.organization(session, "Ada's lab"), "owner"
+        members.join(
+            session, people.add_user(session, EMAIL, PASSWORD), organizations.named(session, "Ada's lab"), "owner"
         )
     ada.post("/v1/projects", json={"name": "kinds", "objective_metric": "val/loss"})
     for number, run_id in enumerate(("one", "two")):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from arwx import config, create_app, people
+from arwx import config, create_app, members, organizations, people
 from tests import showcase
 from tests.server import Server
 
@@ -25,10 +25,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     app = create_app(config.from_environment({"ARWX_DATA_DIR": str(server.folder)}))
     showcase.fill(app, runs=18, steps=200)
     with app.extensions["arwx.db"].writing() as session:
-        people.join(
+        members.join(
             session,
             people.add_user(session, VIEWER, showcase.PASSWORD),
-            people.organization(session, "Ada's lab"),
+            organizations.named(session, "Ada's lab"),
             "viewer",
         )
     app.extensions["arwx.db"].engine.dispose()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from flask import Flask
 
-from arwx import clock, invitations, people
+from arwx import clock, invitations, members, organizations, people
 from arwx.access import Scope
 from tests.ui.conftest import PASSWORD, Visitor
 
@@ -173,9 +173,9 @@ def test_the_page_asks_as_often_for_one_member_as_for_fifty(
 
     one = asked()
     with app.extensions["arwx.db"].writing() as db:
-        org = people.organization(db, "Ada's lab")
+        org = organizations.named(db, "Ada's lab")
         for number in range(49):
-            people.join(db, people._insert(db, f"m{number}@example.org", "none"), org, "member")
+            members.join(db, people._insert(db, f"m{number}@example.org", "none"), org, "member")
             invitations.make(Scope(db, org.id, "admin", "cli"), "", "member")
     assert ada_at_home.get("/settings/members").text.count("/remove") == 50
     assert asked() == one
