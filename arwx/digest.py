@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from arwx.briefing import Briefing, DeadEnd, Move, OpenExperiment, Overview, ProjectLine, RunNews
+from arwx.briefing import Briefing, Move, OpenExperiment, Overview, ProjectLine, RunNews
+from arwx.lessons import DeadEnd
 
 # The lists of a briefing, those that matter most first.
 LISTS = ("chain", "decisions", "dead_ends", "near_misses", "open", "runs")

@@ -53,12 +53,13 @@ ROOMS = [
         "snapshots",
         "sweep",
     },
-    {"backup", "briefing", "fsck", "metrics", "results", "transfer"},
+    {"backup", "fsck", "lessons", "metrics", "results", "since", "transfer"},
+    {"briefing"},
     {"digest"},
     {"web", "downloads", "turns"},
     {"api", "ui", "cli"},
 ]
-FLASK_FREE = set().union(*ROOMS[:12]) - {"db"}
+FLASK_FREE = set().union(*ROOMS[:13]) - {"db"}
 PURE = {"svg", "frontier", "textdiff", "patterns", "criteria", "trees", "ids", "links", "errors"}
 
 

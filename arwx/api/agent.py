@@ -2,7 +2,7 @@
 
 from flask import Response, current_app, g, render_template
 
-from arwx import briefing, digest, pages, projects, runs, web
+from arwx import briefing, digest, pages, projects, runs, since, web
 from arwx.api import answers, bp, public, query, shapes
 from arwx.api.operation import MARKDOWN, PUBLIC, TEXT, operation
 
@@ -19,7 +19,7 @@ def agent_context() -> Response:
     With `since`, the `cursor` of an earlier answer, the lists hold only what is new. With `max_chars` the answer is no
     longer than that: the least important things are left out, and `left_out` counts them.
     """
-    name, asked = query.text("project"), briefing.since(query.text("since"))
+    name, asked = query.text("project"), since.read(query.text("since"))
     limit = query.whole("limit", 1, briefing.MOST) or briefing.DEFAULT_LIMIT
     most = query.whole("max_chars", digest.SHORTEST, LONGEST)
     is_json = query.one_of("format", "json", "markdown") == "json"

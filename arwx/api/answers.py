@@ -4,7 +4,7 @@ from typing import Annotated, Any, Generic, NotRequired, TypeAlias, TypedDict, T
 
 from msgspec import Meta
 
-from arwx import briefing
+from arwx import briefing, lessons
 from arwx.frontier import Noise
 from arwx.points import HistoryEntry, WriterReceipt
 
@@ -365,8 +365,8 @@ class Context(TypedDict):
     target_reached: NotRequired[bool]
     chain: NotRequired[list[briefing.Move]]
     decisions: NotRequired[list[briefing.Judgement]]
-    dead_ends: NotRequired[list[briefing.DeadEnd]]
-    near_misses: NotRequired[list[briefing.NearMiss]]
+    dead_ends: NotRequired[list[lessons.DeadEnd]]
+    near_misses: NotRequired[list[lessons.NearMiss]]
     open: NotRequired[list[briefing.OpenExperiment]]
     runs: NotRequired[list[briefing.RunNews]]
     counts: NotRequired[dict[Standing, int]]
