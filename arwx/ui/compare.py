@@ -9,8 +9,7 @@ from werkzeug.datastructures import MultiDict
 from arwx import charts, code, downloads, runs
 from arwx.models import Project
 from arwx.runs import RunView
-from arwx.ui import bp, columns, frame, page_or_part, view
-from arwx.ui import charts as figures
+from arwx.ui import bp, columns, figures, frame, page_or_part, view
 
 MOST = 20
 

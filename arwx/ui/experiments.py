@@ -13,8 +13,7 @@ from arwx.errors import ArwxError, NotFound, invalid
 from arwx.frontier import CRASH, KEEP, Step
 from arwx.models import Experiment, Project, ResearchSession
 from arwx.svg import progress as drawing
-from arwx.ui import Answer, bp, frame, is_fragment, needs, on_fault, reading, view
-from arwx.ui import charts as figures
+from arwx.ui import Answer, bp, figures, frame, is_fragment, needs, on_fault, reading, view
 from arwx.ui.columns import flat
 
 STATES = ("keep", "drop", "crash", "undecided")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from flask import g
 
 from arwx import clock, criteria, runs
-from arwx.errors import ArwxError
+from arwx.errors import ArwxError, NotFound
 from arwx.models import Project
 from arwx.runs import RunView, Wanted
 from arwx.ui.filters import plain
@@ -58,6 +58,14 @@ def of(project: Project, view: View) -> Listing:
     except ArwxError as error:
         return Listing([], fault=error)
     return Listing(page.items, page.next)
+
+
+def one(project: Project, run_id: str) -> RunView:
+    """The run of this project; one of another project is not there."""
+    row = g.scope.run(run_id)
+    if row.project_id != project.id:
+        raise NotFound("No such run.")
+    return runs.views(g.scope, project.name, [row])[0]
 
 
 def wanted(view: View) -> Wanted:

@@ -11,8 +11,7 @@ from arwx import charts, code, downloads, files, points, runs
 from arwx.errors import ArwxError
 from arwx.models import Project
 from arwx.runs import RunView
-from arwx.ui import bp, columns, frame, is_fragment, needs, page_or_part, view
-from arwx.ui import charts as figures
+from arwx.ui import bp, columns, figures, frame, is_fragment, listing, needs, page_or_part, view
 
 _MOST_FILES = 200
 _MOST_OTHERS = 30
@@ -40,7 +39,7 @@ class Event:
 def run(name: str, run_id: str) -> Response:
     """One run: how it stands, its charts, its config, code and files."""
     project = g.scope.project(name)
-    return _page(project, figures.run_of(project, run_id))
+    return _page(project, listing.one(project, run_id))
 
 
 @bp.post("/p/<name>/runs/<run_id>")
@@ -48,7 +47,7 @@ def run(name: str, run_id: str) -> Response:
 def run_change(name: str, run_id: str) -> Response | BaseResponse:
     """Change name, tags, notes and group, or show the form again with what is wrong."""
     project = g.scope.project(name)
-    found = figures.run_of(project, run_id)
+    found = listing.one(project, run_id)
     fields = {field: request.form.get(field, "").strip() for field in ("name", "notes", "group")}
     tags = [tag.strip() for tag in request.form.get("tags", "").split(",") if tag.strip()]
     try:
@@ -69,7 +68,7 @@ def run_change(name: str, run_id: str) -> Response | BaseResponse:
 @needs("write")
 def run_archive(name: str, run_id: str) -> BaseResponse:
     """Put the run away, or take it back."""
-    figures.run_of(g.scope.project(name), run_id)
+    listing.one(g.scope.project(name), run_id)
     runs.change(g.scope.writable.run(run_id), {"archived": request.form.get("archived") == "yes"})
     return redirect(url_for("ui.run", name=name, run_id=run_id))
 
@@ -78,7 +77,7 @@ def run_archive(name: str, run_id: str) -> BaseResponse:
 @needs("admin")
 def run_delete(name: str, run_id: str) -> BaseResponse:
     """Take the run out of every list at once."""
-    figures.run_of(g.scope.project(name), run_id)
+    listing.one(g.scope.project(name), run_id)
     runs.delete(g.scope.admin, g.scope.run(run_id))
     return redirect(url_for("ui.project", name=name))
 
@@ -86,7 +85,7 @@ def run_delete(name: str, run_id: str) -> BaseResponse:
 @bp.get("/p/<name>/runs/<run_id>/files/<file_id>")
 def run_file(name: str, run_id: str, file_id: str) -> Response:
     """A file of the run, as something to save."""
-    figures.run_of(g.scope.project(name), run_id)
+    listing.one(g.scope.project(name), run_id)
     file = g.scope.file(file_id)
     if file.run_id != run_id or file.sha is None or file.uri:
         abort(404)
@@ -97,7 +96,7 @@ def run_file(name: str, run_id: str, file_id: str) -> Response:
 def receipt(name: str, run_id: str) -> Response:
     """What was acknowledged against what is stored: a line that opens into the whole receipt."""
     project = g.scope.project(name)
-    found = figures.run_of(project, run_id)
+    found = listing.one(project, run_id)
     return page_or_part(
         "runs/receipt.html",
         "runs/_receipt.html",
@@ -143,7 +142,7 @@ def _against(project: Project, others: list[RunView], wanted: str | None) -> Run
     if not wanted:
         return None
     known = next((one for one in others if one.id == wanted), None)
-    return known or figures.run_of(project, wanted)
+    return known or listing.one(project, wanted)
 
 
 def _config(found: RunView, against: RunView | None) -> list[Entry]:

@@ -6,8 +6,7 @@ from flask import Response, g, request
 
 from arwx import charts, projects
 from arwx.runs import STATES, RunView
-from arwx.ui import bp, columns, frame, listing, page_or_part, view
-from arwx.ui import charts as figures
+from arwx.ui import bp, columns, figures, frame, listing, page_or_part, view
 from arwx.ui.columns import Cell
 from arwx.ui.listing import Group
 
