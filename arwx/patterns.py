@@ -1,7 +1,7 @@
 r"""Regular expressions for searching names, matched in time linear in the text whatever the pattern.
 
-Python's own engine backtracks: a pattern such as `(a+)+$` stops a worker for minutes. This one walks all ways at once
-(Thompson 1968). It knows `. * + ? | ( ) [a-z] [^a-z] ^ $ \d \w \s` and their opposites; case does not matter.
+Python's own engine backtracks: a pattern such as `(a+)+$` stops a worker for minutes. This one follows all states at
+once (Thompson 1968). It knows `. * + ? | ( ) [a-z] [^a-z] ^ $ \d \w \s` and their opposites; case does not matter.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _SPECIAL = set("\\.*+?|()[]^$")
 
 
 class Fault(Exception):
-    """The pattern cannot be read: what is wrong, and at which sign, counted from 0."""
+    """The pattern cannot be read: what is wrong, and at which character, counted from 0."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(f"{message} at position {position + 1}")
@@ -26,7 +26,7 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class _Step:
-    """`test` takes one sign and leads on; without it the step is free and leads to all of `to`."""
+    """`test` consumes one character and leads on; without it the step is free and leads to all of `to`."""
 
     to: tuple[int, ...] = ()
     test: Callable[[str], bool] | None = None
@@ -41,7 +41,7 @@ class Pattern:
         self._plain = None if set(text) & _SPECIAL else text.casefold()
         if self._plain is None:
             if len(text) > LONGEST:
-                raise Fault(f"has more than {LONGEST} signs", LONGEST)
+                raise Fault(f"has more than {LONGEST} characters", LONGEST)
             reader = _Reader(text)
             self._start, self._steps = reader.read(), reader.steps
 
@@ -55,8 +55,8 @@ class Pattern:
             if 0 in here:
                 return True
             if position < len(text):
-                sign = text[position]
-                here = {s.to[0] for s in map(self._steps.__getitem__, here) if s.test is not None and s.test(sign)}
+                char = text[position]
+                here = {s.to[0] for s in map(self._steps.__getitem__, here) if s.test is not None and s.test(char)}
         return False
 
     def _reach(self, begun: set[int], position: int, end: int) -> set[int]:
@@ -89,7 +89,7 @@ class _Reader:
             raise Fault("a ) without its (", self.at)
         return self._lay(tree, 0)
 
-    # A tree: ("seq", parts) ("or", parts) ("*" | "+" | "?", part) ("one", test) ("edge", sign)
+    # A tree: ("seq", parts) ("or", parts) ("*" | "+" | "?", part) ("one", test) ("edge", char)
 
     def _either(self) -> tuple[str, object]:
         ways = [self._sequence()]
@@ -100,20 +100,20 @@ class _Reader:
 
     def _sequence(self) -> tuple[str, object]:
         parts: list[tuple[str, object]] = []
-        while (sign := self._peek()) and sign not in "|)":
-            if sign in "*+?":
+        while (char := self._peek()) and char not in "|)":
+            if char in "*+?":
                 if not parts or parts[-1][0] in {"*", "+", "?"}:
-                    raise Fault(f"nothing before {sign}", self.at)
-                parts[-1] = (sign, parts[-1])
+                    raise Fault(f"nothing before {char}", self.at)
+                parts[-1] = (char, parts[-1])
                 self.at += 1
             else:
-                parts.append(self._piece(sign))
+                parts.append(self._piece(char))
         return ("seq", parts)
 
-    def _piece(self, sign: str) -> tuple[str, object]:
+    def _piece(self, char: str) -> tuple[str, object]:
         begun = self.at
         self.at += 1
-        if sign == "(":
+        if char == "(":
             self.depth += 1
             if self.depth > 20:
                 raise Fault("too many (", begun)
@@ -123,40 +123,40 @@ class _Reader:
             self.at += 1
             self.depth -= 1
             return inner
-        if sign == "[":
+        if char == "[":
             return ("one", self._set(begun))
-        if sign in "^$":
-            return ("edge", sign)
-        if sign == ".":
+        if char in "^$":
+            return ("edge", char)
+        if char == ".":
             return ("one", lambda _: True)
-        if sign == "\\":
+        if char == "\\":
             return ("one", self._escaped(begun))
-        return ("one", _is(sign))
+        return ("one", _is(char))
 
     def _escaped(self, begun: int) -> Callable[[str], bool]:
-        if not (sign := self._peek()):
+        if not (char := self._peek()):
             raise Fault("nothing after \\", begun)
         self.at += 1
-        if sign.lower() not in _CLASSES:
-            return _is(sign)
-        known = _CLASSES[sign.lower()]
-        return known if sign.islower() else lambda c: not known(c)
+        if char.lower() not in _CLASSES:
+            return _is(char)
+        known = _CLASSES[char.lower()]
+        return known if char.islower() else lambda c: not known(c)
 
     def _set(self, begun: int) -> Callable[[str], bool]:
         is_not = self._peek() == "^"
         self.at += is_not
         tests: list[Callable[[str], bool]] = []
-        while (sign := self._peek()) != "]" or not tests:
-            if not sign:
+        while (char := self._peek()) != "]" or not tests:
+            if not char:
                 raise Fault("a [ without its ]", begun)
             self.at += 1
-            if sign == "\\":
+            if char == "\\":
                 tests.append(self._escaped(self.at - 1))
             elif self.text[self.at : self.at + 1] == "-" and self.text[self.at + 1 : self.at + 2] not in {"", "]"}:
-                tests.append(_between(sign.casefold(), self.text[self.at + 1].casefold()))
+                tests.append(_between(char.casefold(), self.text[self.at + 1].casefold()))
                 self.at += 2
             else:
-                tests.append(_is(sign))
+                tests.append(_is(char))
         self.at += 1
         return lambda c: any(test(c) for test in tests) is not is_not
 
@@ -188,8 +188,8 @@ class _Reader:
         return len(self.steps) - 1
 
 
-def _is(sign: str) -> Callable[[str], bool]:
-    folded = sign.casefold()
+def _is(char: str) -> Callable[[str], bool]:
+    folded = char.casefold()
     return lambda c: c == folded
 
 

@@ -1,4 +1,4 @@
-"""Dear answers take turns, so that quick ones come through in between.
+"""Expensive answers take turns, so that quick ones come through in between.
 
 A worker serves all its requests in one thread. Of fifty charts that are asked for at once, each would begin as soon as
 the one before it is done, and whoever only wants to log would stand behind all of them.
@@ -12,24 +12,24 @@ from flask import Flask, g, request
 from arwx.errors import Unavailable
 
 # What reads and draws as many points as anybody may ask for.
-DEAR = frozenset(
+EXPENSIVE = frozenset(
     "api.get_charts api.get_metrics api.get_integrity "
     "ui.chart ui.chart_csv ui.chart_svg ui.values ui.compare ui.receipt".split()
 )
 # A turn that follows another one closely looks up first, so that whoever came meanwhile is let in: to wait here too, or to
-# be served. Where others wait as well, it leaves so much time to all that are not dear.
+# be served. Where others wait as well, it leaves this much time to everything that is not expensive.
 _CLOSELY_S, _GLANCE_S, _PAUSE_S = 0.02, 0.0003, 0.004
 _PATIENCE_S = 20.0
 
 
 def init_app(app: Flask) -> None:
-    """Let the dear addresses of this process answer one at a time. Attach it before anything that holds a connection."""
+    """Let the expensive endpoints of this process answer one at a time. Attach it before anything that holds a connection."""
     turn, ended_at, waiting = threading.Lock(), 0.0, 0
 
     @app.before_request
     def wait() -> None:
         nonlocal waiting
-        if request.endpoint not in DEAR:
+        if request.endpoint not in EXPENSIVE:
             return
         waiting += 1
         try:

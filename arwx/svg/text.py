@@ -26,16 +26,16 @@ def width(text: str, size: float) -> float:
     return size * sum(map(_share, text))
 
 
-def _share(sign: str) -> float:
-    """The width of one sign in parts of the font size."""
-    if sign in _NARROW:
+def _share(char: str) -> float:
+    """The width of one character in parts of the font size."""
+    if char in _NARROW:
         return 0.29
-    if sign in _SLIM:
+    if char in _SLIM:
         return 0.38
-    if sign in _WIDE:
+    if char in _WIDE:
         return 0.95
-    if sign.isascii():
-        return 0.7 if sign.isupper() else 0.58
-    if unicodedata.combining(sign):
+    if char.isascii():
+        return 0.7 if char.isupper() else 0.58
+    if unicodedata.combining(char):
         return 0.0
-    return 1.05 if unicodedata.east_asian_width(sign) in "WF" else 0.68
+    return 1.05 if unicodedata.east_asian_width(char) in "WF" else 0.68

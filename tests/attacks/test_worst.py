@@ -1,4 +1,4 @@
-"""The dearest charts that anybody can ask for, all at once, beside a training that logs: nobody waits for them."""
+"""The most expensive charts that anybody can ask for, all at once, beside a training that logs: nobody waits for them."""
 
 import os
 import statistics
