@@ -11,6 +11,7 @@ import numpy.typing as npt
 from arwx import points
 from arwx.access import Scope
 from arwx.errors import invalid
+from arwx.extremes import all_held
 from arwx.runs import RunView
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -139,7 +140,7 @@ def means(curves: Sequence[Curve], groups: Mapping[str, str]) -> list[Curve]:
     """One curve for each group: the mean of its runs where they have values, `count` of them, within their bounds."""
     found = []
     for group in dict.fromkeys(groups.values()):
-        members = [curve for curve in curves if groups.get(curve.run_id) == group and len(curve.xs)]
+        members = [_held(curve) for curve in curves if groups.get(curve.run_id) == group and len(curve.xs)]
         if not members:
             continue
         xs = np.unique(np.concatenate([curve.xs for curve in members]))
@@ -160,7 +161,7 @@ def means(curves: Sequence[Curve], groups: Mapping[str, str]) -> list[Curve]:
         mean = Curve(
             group,
             len(members),
-            xs[some].astype(np.int64),
+            np.clip(xs[some], 0, points.LAST_STEP).astype(np.int64),  # the steps, over steps
             xs[some],
             total[some] / number[some],
             lows[some],
@@ -180,11 +181,9 @@ def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, s
         return [_curve(one) for one in found]
     low, high = reading.window
     if reading.x == "step":
-        ends = max(0, math.ceil(low)), max(0, math.floor(high))
-        smoothing = reading.smoothing(max(0, math.ceil(reading.before)))
-        found = series(scope, runs, [key], samples=samples, min_step=ends[0], max_step=ends[1], smoothing=smoothing)[
-            key
-        ]
+        first, last = _step(math.ceil(low)), _step(math.floor(high))
+        smoothing = reading.smoothing(_step(math.ceil(reading.before)))
+        found = series(scope, runs, [key], samples=samples, min_step=first, max_step=last, smoothing=smoothing)[key]
         return [_curve(one) for one in found]
     # The store cuts by step: a coarse reading tells which steps fall into the window.
     coarse = [one for one in series(scope, runs, [key], x=reading.x)[key] if one.xs[-1] >= low and one.xs[0] <= high]
@@ -210,6 +209,11 @@ def _curves(scope: Scope, runs: Sequence[RunView], key: str, reading: Reading, s
     return [_cut(_curve(one), reading.window) for one in fine]
 
 
+def _step(number: int) -> int:
+    """The step that is nearest to a number."""
+    return max(0, min(number, points.LAST_STEP))
+
+
 def _against(scope: Scope, runs: Sequence[RunView], key: str, x_metric: str, samples: int) -> list[Curve]:
     """One metric over another: where both have a point at a step, and between points of the other in a straight line."""
     found = series(scope, runs, [key, x_metric], samples=samples)
@@ -220,7 +224,7 @@ def _against(scope: Scope, runs: Sequence[RunView], key: str, x_metric: str, sam
         if other is None:
             continue
         inside = (one.steps >= other.steps[0]) & (one.steps <= other.steps[-1])
-        xs = np.interp(one.steps[inside], other.steps, other.values)
+        xs = np.interp(one.steps[inside], other.steps, all_held(other.values))
         order = np.argsort(xs, kind="stable")
         steps, values = one.steps[inside][order], one.values[inside][order]
         lows, highs = one.lows[inside][order], one.highs[inside][order]
@@ -243,6 +247,17 @@ def _curve(one: points.Series) -> Curve:
     if one.soft is None:
         return Curve(one.run_id, one.count, one.steps, one.xs, one.values, one.lows, one.highs)
     return Curve(one.run_id, one.count, one.steps, one.xs, one.soft, one.lows, one.highs, one.values)
+
+
+def _held(curve: Curve) -> Curve:
+    """A curve that can be added to others, however far its run diverged."""
+    return replace(
+        curve,
+        values=all_held(curve.values),
+        raw=None if curve.raw is None else all_held(curve.raw),
+        lows=all_held(curve.lows),
+        highs=all_held(curve.highs),
+    )
 
 
 def _cut(curve: Curve, window: tuple[float, float]) -> Curve:

@@ -18,6 +18,7 @@ from arwx.points._series import series
 from arwx.points._smooth import smoothed
 from arwx.points._stream import create, erase, last_seen, live, pending
 from arwx.points._types import (
+    LAST_STEP,
     Appended,
     Batch,
     Entry,
@@ -34,6 +35,7 @@ from arwx.points._types import (
 )
 
 __all__ = [
+    "LAST_STEP",
     "Appended",
     "Batch",
     "BatchRecord",

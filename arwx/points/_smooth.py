@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from arwx.extremes import FARTHEST, all_held
 from arwx.points._types import Floats, Ints
 
 _UNITS_IN_WIDTH = 500
@@ -34,12 +35,13 @@ def average(xs: Floats, values: Floats, at: Ints, weight: float, unit: float, co
     np.exp(weights, out=weights)
     if counts is not None:
         weights *= counts[:end]
-    # Sums of numbers close to the largest float would be infinite.
-    scale = 1e-10 if max(abs(float(values[:end].min())), abs(float(values[:end].max()))) > 1e290 else 1.0
+    values = values[:end]
+    if max(-float(values.min()), float(values.max())) > FARTHEST:
+        values = all_held(values)
     sums = np.empty((2, len(at)))
     np.add.reduceat(weights, starts, out=sums[1])
-    weights *= values[:end]
-    np.add.reduceat(weights if scale == 1.0 else weights * scale, starts, out=sums[0])
+    weights *= values
+    np.add.reduceat(weights, starts, out=sums[0])
     keeps = np.zeros(len(at))
     np.exp(np.diff(xs[at]) * fading, out=keeps[1:])
     reach = 1
@@ -47,7 +49,7 @@ def average(xs: Floats, values: Floats, at: Ints, weight: float, unit: float, co
         sums[:, reach:] += keeps[reach:] * sums[:, :-reach]
         keeps[reach:] = keeps[reach:] * keeps[:-reach]
         reach *= 2
-    found: Floats = sums[0] / sums[1] / scale
+    found: Floats = sums[0] / sums[1]
     return found
 
 

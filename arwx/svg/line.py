@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from arwx.extremes import held
 from arwx.svg import ticks
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -23,6 +24,7 @@ _FEWEST_CORNERS = 96
 _LABEL_GAP_PX = 14
 _LABELS_AT_MOST = 8
 _DOTS_AT_MOST = 24
+_LEAST = math.ulp(0.0)  # the smallest float that has a logarithm
 
 # Numbers of paths as text, each with its separator: index i ≥ 0 is " i", index −i (from the end, as Python
 # counts) is "-i". Formatting 50 series number by number would cost more than all the rest.
@@ -232,6 +234,7 @@ def draw(
         x_low, x_high = min([x_low, *(hole[1] for hole in holes)]), max([x_high, *(hole[2] for hole in holes)])
     if axes.is_log_x and x_low <= 0:
         x_low = min(float(s.xs[keep].min()) for s, keep in drawn)
+    x_low, x_high = held(x_low), held(x_high)
     y_low, y_high = _heights(drawn, axes)
     x = _Scale(x_low, x_high, size.width * x_unit, is_log=axes.is_log_x)
     y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=axes.is_log)
@@ -273,13 +276,15 @@ def _heights(drawn: list[tuple[Series, Bools]], axes: Axes) -> tuple[float, floa
         found = _bounds([*reaches, *((s.values[keep], s.values[keep]) for s, keep in drawn)])
     low, high = _roomy(*found, is_log=axes.is_log)
     if axes.low is not None and (axes.low > 0 or not axes.is_log):
-        low = axes.low
+        low = held(axes.low)
     if axes.high is not None and (axes.high > 0 or not axes.is_log):
-        high = axes.high
+        high = held(axes.high)
     if low < high:
         return low, high
     # One end was asked for beyond all data: the other one gives way.
-    return (low, low + abs(low) or 1.0) if axes.high is None else (high - (abs(high) or 1.0), high)
+    if axes.is_log:
+        return (low, low * 10) if axes.high is None else (max(high / 10, _LEAST), high)
+    return (low, low + (abs(low) or 1.0)) if axes.high is None else (high - (abs(high) or 1.0), high)
 
 
 def _hole(run_id: str, first: float, last: float, words: str, x: _Scale) -> Hole:
@@ -317,12 +322,14 @@ def _reach(series: Series, keep: Bools, *, is_log: bool) -> tuple[Floats, Floats
 
 def _roomy(low: float, high: float, *, is_log: bool) -> tuple[float, float]:
     """The bounds with a little air, so that no line runs along the frame; a constant stands in the middle."""
+    low, high = held(low), held(high)
     if is_log:
-        factor = (high / low) ** 0.04 if high > low else 2.0
-        return low / factor, high * factor
-    # Halves, and bounds short of the largest float: the difference itself must not overflow.
-    air = (high / 2 - low / 2) * 0.08 if high > low else abs(low) * 0.1 or 1.0
-    return max(low - air, -8e307), min(high + air, 8e307)
+        factor = 10 ** (0.04 * (math.log10(high) - math.log10(low))) if high > low else 2.0
+        return max(low / factor, _LEAST), held(high * factor)
+    air = (high - low) * 0.04 if high > low else abs(low) * 0.1
+    # Between the smallest floats there is no room for ticks.
+    air = air if air > 1e-306 else 1.0
+    return held(low - air), held(high + air)
 
 
 def _line(

@@ -25,7 +25,7 @@ class Tick:
 
 def linear(low: float, high: float, count: int = 5) -> list[Tick]:
     """Round values (1, 2 or 5 times a power of ten apart) within [low, high], about `count` of them, at least one."""
-    if not high > low:
+    if not high - low > 1e-305:
         return [Tick(low, significant(low))]
     step = _nice((high - low) / max(count, 1))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -49,10 +49,10 @@ def log(low: float, high: float, count: int = 5) -> list[Tick]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = last - first
     if decades > 2 * count:
-        stride, factors = math.ceil(decades / count), [1.0]
+        stride, factors = math.ceil(decades / count), [1]
     else:
-        stride, factors = 1, [1.0] if decades > 3 else [1.0, 2.0, 5.0]
-    values = [f * 10.0**e for e in range(first, last + 1) if e % stride == 0 for f in factors]
+        stride, factors = 1, [1] if decades > 3 else [1, 2, 5]
+    values = [float(f"{f}e{e}") for e in range(first, last + 1) if e % stride == 0 for f in factors]
     inside = [v for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
     # Less than a decade may hold a single round value, or none: there a linear choice says more.
     return [Tick(v, short(v, v)) for v in inside] if len(inside) > 1 else linear(low, high, count)
@@ -152,8 +152,8 @@ def _nice(rough: float) -> float:
 def _exponent(value: float, step: float) -> str:
     exponent = math.floor(math.log10(abs(value)) + 1e-9)
     decimals = min(6, max(0, exponent - math.floor(math.log10(step) + 1e-9)))
-    mantissa = f"{value / 10.0**exponent:.{decimals}f}"
-    return _sign(f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{exponent}")
+    mantissa, _, power = f"{value:.{decimals}e}".partition("e")
+    return _sign(f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}")
 
 
 def _sign(text: str) -> str:

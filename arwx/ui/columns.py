@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from arwx import charts, clock, criteria
 from arwx.criteria import Read
+from arwx.extremes import held
 from arwx.models import Project
 from arwx.runs import RunView
 from arwx.ui.filters import ago, duration, number, plain
@@ -92,7 +93,7 @@ def group_cells(columns: Sequence[Column], group: Group) -> list[Cell]:
         values = [value for run in group.runs if (value := column.read(run, now)) is not None]
         numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
         if column.kind in {"metric", "duration"} and numbers:
-            mean, ends = math.fsum(numbers) / len(numbers), (min(numbers), max(numbers))
+            mean, ends = math.fsum(map(held, numbers)) / len(numbers), (min(numbers), max(numbers))
             said = [duration(n) if column.kind == "duration" else number(n) for n in (mean, *ends)]
             found.append(Cell(said[0], f"mean of {len(numbers)}, from {said[1]} to {said[2]}"))
         elif values and isinstance(values[0], datetime):

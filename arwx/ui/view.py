@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlencode
 
 from werkzeug.datastructures import MultiDict
 
+from arwx.extremes import held
+
 AXES = ("step", "relative", "time")
 SCALES = ("linear", "log")
 COLUMNS = (0, 1, 2, 3, 4)
@@ -223,7 +225,7 @@ def _short(number: float) -> str:
 
 def _window(asked: str) -> tuple[float, float] | None:
     low, high = (_number(part) for part in (asked.partition("~")[0], asked.partition("~")[2]))
-    return (low, high) if low is not None and high is not None and low < high else None
+    return (held(low), held(high)) if low is not None and high is not None and low < high else None
 
 
 def _toggle(names: tuple[str, ...], name: str) -> tuple[str, ...]:

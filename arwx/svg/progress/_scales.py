@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arwx.extremes import held
 from arwx.frontier import Step
 from arwx.svg import ticks
 from arwx.svg.progress._story import Story, score_of
@@ -14,7 +15,7 @@ FOOT, AXIS = 429.0, 444.0
 # Above so many experiments dots are small and lie on whole pixels.
 DENSE = 250
 
-_FARTHEST, _LEAST = 1e300, 1e-300
+_LEAST = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,11 @@ def bounds(scored: Sequence[Step], story: Story) -> tuple[float, float]:
 
     One score that is far out must not press all others into a line; it becomes an arrow at the edge.
     """
-    scores = sorted(_held(score_of(step, story.metric) or 0.0) for step in scored)
+    scores = sorted(held(score_of(step, story.metric) or 0.0) for step in scored)
     # The quartiles: a quarter of all may be nonsense, and they stay where they are.
     spare = len(scores) // 4
     low, high = scores[spare], scores[-1 - spare]
-    bests = [_held(step.best) for step in scored if step.is_best and step.best is not None]
+    bests = [held(step.best) for step in scored if step.is_best and step.best is not None]
     if bests:
         # The staircase is all shown, unless its first steps are so far away that the others would be one line.
         reach = max(high - low, abs(bests[len(bests) // 4] - bests[-1])) * 2 if len(bests) > 3 else math.inf
@@ -98,11 +99,6 @@ def bounds(scored: Sequence[Step], story: Story) -> tuple[float, float]:
     # More air on the side where it gets better: that is where labels go.
     below, above = (0.22, 0.08) if story.lower_is_better else (0.08, 0.22)
     return low - span * below, high + span * above
-
-
-def _held(score: float) -> float:
-    """The score, or the farthest from 0 whose distances to all others are finite numbers."""
-    return max(-_FARTHEST, min(score, _FARTHEST))
 
 
 def length(value: float, *, is_dense: bool = False) -> str:
