@@ -111,9 +111,10 @@ class Scope:
     def sessions(self) -> Select[ResearchSession]:
         return self._of_living_project(ResearchSession)
 
-    def session(self, session_id: str) -> ResearchSession:
+    def session(self, session_id: str, of: Project | None = None) -> ResearchSession:
+        """The session; with a project, one of that project."""
         session = self.db.scalar(self.sessions().where(ResearchSession.id == _storable(session_id)))
-        if session is None:
+        if session is None or (of is not None and session.project_id != of.id):
             raise NotFound("No such session.")
         return session
 

@@ -5,7 +5,8 @@
     both        = one ("and" one)*
     one         = "not" one | "(" either ")" | field | field operator value | field "not"? "in" "(" value, … ")"
     operator    = "<" | "<=" | ">" | ">=" | "=" | "==" | "!=" | "~" | "!~"      (~ is a search by pattern)
-    value       = number | "text" | 'text' | true | false | null                (2h, 30m, 10s, 3d are seconds)
+    value       = number | "text" | 'text' | moment | true | false | null       (2h, 30m, 10s, 3d are seconds)
+    moment      = a date such as 2026-11-20, or a date and a time such as 2026-11-20T08:30Z
     field       = a name of `FIELDS`, or config.… summary.… latest.… min.… max.… host.…   (odd keys: latest.`my key`)
 
 Nothing is ever evaluated as code. A comparison with a field that a run lacks, or of another kind, is false.
@@ -26,7 +27,8 @@ _MOST_TOKENS = 200
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?P<unit>[smhd]\b)?)(?![\w.])
+      (?P<moment>\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[-+]\d\d:?\d\d)?)?)(?![\w.])
+    | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?P<unit>[smhd]\b)?)(?![\w.])
     | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     | (?P<word>[A-Za-z_](?:[\w./-]|`[^`]*`)*)
     | (?P<sign><=|>=|==|!=|!~|[<>=~(),])
@@ -235,7 +237,8 @@ class _Parser:
             kind = "number" if kind == "unit" else kind
             if count > _MOST_TOKENS:
                 self.fault(f"has more than {_MOST_TOKENS} words and signs", match.start(kind))
-            yield _Token(kind, self._value(kind, match), match.start(kind))
+            # A moment is a text that needs no quotes.
+            yield _Token("text" if kind == "moment" else kind, self._value(kind, match), match.start(kind))
             at = match.end()
 
     def _value(self, kind: str, match: re.Match[str]) -> Any:

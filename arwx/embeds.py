@@ -11,7 +11,7 @@ import secrets
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from arwx import audit, clock, ids
+from arwx import audit, clock, ids, pages
 from arwx.access import Scope
 from arwx.errors import NotFound, invalid
 from arwx.models import Embed, Organization, Project
@@ -47,6 +47,11 @@ def listed(scope: Scope, project: Project) -> list[Embed]:
     """The addresses of the project that work today, newest first."""
     query = scope.embeds().where(Embed.project_id == project.id)
     return list(scope.db.scalars(query.order_by(Embed.created_at.desc(), Embed.id.desc())))
+
+
+def page(scope: Scope, project: Project, limit: int, cursor: str | None) -> pages.Page[Embed]:
+    """The same, a page of them."""
+    return pages.newest(scope.db, scope.embeds().where(Embed.project_id == project.id), Embed, limit, cursor)
 
 
 def revoke(scope: Scope, embed: Embed) -> None:

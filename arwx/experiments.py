@@ -54,7 +54,7 @@ class Progress:
 
 def open_session(scope: Scope, project: Project, fields: dict[str, Any]) -> tuple[ResearchSession, bool]:
     """A new session, or the stored one with this id; and whether it was made just now."""
-    session_id = ids.check(fields.get("id") or ids.new("ses"))
+    session_id = ids.chosen(fields.get("id"), "ses")
     known = scope.db.get(ResearchSession, (scope.org_id, session_id))
     if known is not None:
         _same_project(known.project_id, project)
@@ -81,7 +81,7 @@ def sessions(scope: Scope, project: Project, limit: int, cursor: str | None) -> 
 
 def record(scope: Scope, session: ResearchSession, fields: dict[str, Any]) -> tuple[Experiment, bool]:
     """A new experiment with the next true number, or the stored one with this id; and whether it is new."""
-    experiment_id = ids.check(fields.get("id") or ids.new("exp"))
+    experiment_id = ids.chosen(fields.get("id"), "exp")
     known = scope.db.get(Experiment, (scope.org_id, experiment_id))
     if known is not None:
         if known.project_id != session.project_id:

@@ -9,7 +9,7 @@ from arwx.errors import invalid
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letters that look alike
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _NAME_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f/\\#?%:\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COMMIT = re.compile(r"(?!-)[^\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]{1,64}\Z")
 
 _ADJECTIVES = (
@@ -43,6 +43,11 @@ def check(value: str, field: str = "id") -> str:
     if not _ID.match(value):
         raise invalid(field, "must be 1 to 64 of the characters A–Z, a–z, 0–9, _ and -")
     return value
+
+
+def chosen(value: str | None, prefix: str) -> str:
+    """The id that a client chose, or a fresh one where it left the choice to us."""
+    return new(prefix) if value is None else check(value)
 
 
 def check_name(value: str, field: str = "name") -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
-from arwx import audit, clock, db, ids
+from arwx import audit, clock, db, ids, pages
 from arwx.access import LEVELS, Scope
 from arwx.errors import Forbidden, Unauthorized, invalid
 from arwx.models import ApiKey
@@ -54,6 +54,11 @@ def mint(scope: Scope, name: str, level: str = "write") -> tuple[ApiKey, str]:
 def listed(scope: Scope) -> list[ApiKey]:
     """The keys that work today, newest first."""
     return list(scope.db.scalars(scope.keys().order_by(ApiKey.created_at.desc(), ApiKey.id.desc())))
+
+
+def page(scope: Scope, limit: int, cursor: str | None) -> pages.Page[ApiKey]:
+    """The same, a page of them."""
+    return pages.newest(scope.db, scope.keys(), ApiKey, limit, cursor)
 
 
 def revoke(scope: Scope, key_id: str) -> ApiKey:

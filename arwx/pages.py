@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,15 +38,21 @@ def newest(db: Session, query: Select[T], kind: Any, limit: int, cursor: str | N
     return Page(rows[:limit], _encode(round(last.created_at.timestamp() * 1_000_000), last.id))
 
 
-def slice_of(found: Sequence[T], limit: int, cursor: str | None) -> Page[T]:
-    """A page of a list that was put in order in memory. It goes on after the item that ended the page before."""
+def slice_of(found: Sequence[T], limit: int, cursor: str | None, asked: str) -> Page[T]:
+    """A page of a list that was put in order in memory. It goes on after the item that ended the page before.
+
+    A cursor holds for the list that was `asked` for alone: in another order it would skip what nobody has seen.
+    """
     ids_: list[str] = [item.id for item in found]  # type: ignore[attr-defined]
-    start = 0
+    start, mark = 0, f"{zlib.crc32(asked.encode()):08x}"
     if cursor:
-        offset, last = _decode(cursor)
+        offset, place = _decode(cursor)
+        last, _, of_list = place.partition(" ")
+        if of_list != mark:
+            raise invalid("cursor", "is one of another list: ask for the same order and the same filters")
         start = ids_.index(last) + 1 if last in ids_ else min(max(offset, 0), len(found))
     stop = start + limit
-    return Page(list(found[start:stop]), _encode(stop, ids_[stop - 1]) if stop < len(found) else None)
+    return Page(list(found[start:stop]), _encode(stop, f"{ids_[stop - 1]} {mark}") if stop < len(found) else None)
 
 
 def _after(cursor: str, moment: Any, id_: Any) -> ColumnElement[bool]:

@@ -56,9 +56,9 @@ class Card(Standing):
     last_seen_at: datetime | None
 
 
-def ensure(scope: Scope, name: str) -> tuple[Project, bool]:
-    """The project of this name, and whether it was made just now."""
-    ids.check_name(name, "project")
+def ensure(scope: Scope, name: str, field: str = "project") -> tuple[Project, bool]:
+    """The project of this name, and whether it was made just now. `field` is what the caller calls the name."""
+    ids.check_name(name, field)
     project = scope.db.scalar(scope.projects().where(Project.name == name))
     if project is not None:
         return project, False

@@ -79,8 +79,7 @@ def create(scope: Scope, project: Project, fields: dict[str, Any], resume: str |
     """
     if resume not in {None, "allow", "must", "never"}:
         raise invalid("resume", "must be allow, must or never")
-    run_id = fields.pop("id", None) or ids.new("run")
-    ids.check(run_id)
+    run_id = ids.chosen(fields.pop("id", None), "run")
     run = scope.db.get(Run, (scope.org_id, run_id))
     if run is None and resume == "must":
         raise NotFound("There is no run with this id to resume.")
@@ -117,10 +116,18 @@ def change(run: Run, fields: dict[str, Any]) -> None:
 
 
 def finish(
-    scope: Scope, run: Run, status: str, summary: dict[str, Any], exit_code: int | None, expected: list[points.Expected]
+    scope: Scope,
+    run: Run,
+    status: str | None,
+    summary: dict[str, Any],
+    exit_code: int | None,
+    expected: list[points.Expected],
 ) -> None:
-    """Close the run. Safe to repeat; points that come later are still taken."""
-    status = status.lower()
+    """Close the run. Safe to repeat; points that come later are still taken.
+
+    Without a status the exit code tells: another than 0 is that of a run that failed.
+    """
+    status = ("failed" if exit_code else "finished") if status is None else status.lower()
     if status not in STORED_STATES or status == "running":
         raise invalid("status", "must be finished, failed or killed")
     # The word of the process that failed stands against a later plain "finished", such as that of another rank.
@@ -134,8 +141,10 @@ def finish(
 
 
 def delete(scope: Scope, run: Run) -> None:
-    """Take the run out of every list at once; `arwx gc` frees its bytes."""
+    """Take the run out of every list at once, and take no more points for it; `arwx gc` frees the rest of it."""
     run.deleted_at = clock.now()
+    # Ingest asks the metric store alone: as long as the run is known there, it would say "stored" for nothing.
+    points.erase(scope.db, key(run))
     audit.record(scope, "run.deleted", run.id)
 
 
@@ -156,6 +165,12 @@ class Wanted:
         """Whether the database alone can answer: nothing is asked that must be looked up run by run."""
         is_stored = not self.statuses or self.statuses <= {"finished", "failed", "killed"}
         return is_stored and not self.search and not self.condition and not self.order
+
+    @property
+    def text(self) -> str:
+        """All of it in words: what differs asks for another list."""
+        search, condition, order = (part.text if part else "" for part in (self.search, self.condition, self.order))
+        return repr((sorted(self.statuses), self.tag, self.group, search, condition, order, self.archived))
 
     def holds(self, run: RunView, now: datetime) -> bool:
         return (
@@ -225,7 +240,7 @@ def page(
     """
     asked = asked or Wanted()
     if not asked.is_plain:
-        return pages.slice_of(sifted(scope, project, asked), limit, cursor)
+        return pages.slice_of(sifted(scope, project, asked), limit, cursor, asked.text)
     found = pages.newest(scope.db, _query(scope, project, asked), Run, limit, cursor)
     return pages.Page(views(scope, project.name, found.items), found.next)
 

@@ -1,5 +1,7 @@
 """What agents read first: where the research stands, and what is here."""
 
+from dataclasses import replace
+
 from flask import Response, current_app, g, render_template
 
 from arwx import briefing, digest, pages, projects, runs, since, web
@@ -23,13 +25,15 @@ def agent_context() -> Response:
     limit = query.whole("limit", 1, briefing.MOST) or briefing.DEFAULT_LIMIT
     most = query.whole("max_chars", digest.SHORTEST, LONGEST)
     is_json = query.one_of("format", "json", "markdown") == "json"
+    kind = "application/json" if is_json else MARKDOWN
+    # The cursor tells the time, so that it is another one each time: whoever has the rest goes on with the one they have.
     if name is None:
         found = briefing.of_all(g.scope, asked)
-        text = shapes.overview(found, most) if is_json else digest.markdown_overview(found, most)
-    else:
-        brief = briefing.of_project(g.scope, g.scope.project(name), limit, asked)
-        text = shapes.context(brief, most) if is_json else digest.markdown(brief, most)
-    return web.conditional(Response(text, mimetype="application/json" if is_json else MARKDOWN))
+        overview = shapes.overview if is_json else digest.markdown_overview
+        return web.if_changed(replace(found, cursor=""), lambda: Response(overview(found, most), mimetype=kind))
+    brief = briefing.of_project(g.scope, g.scope.project(name), limit, asked)
+    context = shapes.context if is_json else digest.markdown
+    return web.if_changed(replace(brief, cursor=""), lambda: Response(context(brief, most), mimetype=kind))
 
 
 @bp.get("/bootstrap")

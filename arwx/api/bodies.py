@@ -51,20 +51,22 @@ class RunChange(Struct, forbid_unknown_fields=True):
 
 
 class Finish(Struct, forbid_unknown_fields=True):
-    """Close a run, with the client's own counts when it keeps them."""
+    """Close a run, with the client's own counts when it keeps them. Without a status it failed if its exit code is
+    another than 0, and finished otherwise.
+    """
 
-    status: str = "finished"
+    status: str | None = None
     summary: dict[str, Any] | None = None
     exit_code: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     expected: list[Expected] | None = None
 
 
 class Ingest(Struct, forbid_unknown_fields=True):
-    """A batch of entries: entry i has the sequence number `first_seq + i`."""
+    """A batch of entries: entry i has the sequence number `first_seq + i`. Who names no writer is the writer `http`."""
 
     run_id: str
     points: list[Entry] = []
-    writer_id: str = "http"
+    writer_id: str | None = None
     epoch: str | None = None
     first_seq: int | None = None
 

@@ -31,7 +31,8 @@ def batch(sent: bodies.Ingest) -> Batch:
     """The batch as the metric store takes it. One without sequence numbers may be named by an Idempotency-Key."""
     if (sent.epoch is None) != (sent.first_seq is None):
         raise invalid("first_seq", "and epoch belong together: send both or neither")
-    return Batch(sent.writer_id, sent.epoch, sent.first_seq, sent.points, request.headers.get("Idempotency-Key"))
+    writer_id = "http" if sent.writer_id is None else sent.writer_id
+    return Batch(writer_id, sent.epoch, sent.first_seq, sent.points, request.headers.get("Idempotency-Key"))
 
 
 def json_as(kind: type[T], *, may_be_empty: bool = False, with_nonfinite: bool = False) -> T:
@@ -105,7 +106,7 @@ def decode_line(kind: type[T], line: bytes, number: int) -> T:
     try:
         return _decode(kind, line, with_nonfinite=True)
     except ArwxError as error:
-        error.message = f"Line {number:,}: {error.message}"
+        error.message = f"Line {number:,}: {error.message.replace('The body', 'it', 1)}"
         # The stream was well-formed up to here; what is wrong is this line.
         error.status, error.title, error.code = Invalid.status, Invalid.title, Invalid.code
         error.extra["line"] = number
@@ -183,10 +184,11 @@ def _unzipped(source: Iterator[bytes]) -> Iterator[bytes]:
     try:
         for piece in source:
             while piece:
+                if unzip.eof:
+                    # A gzip body may be several behind each other, as of a log that was appended to.
+                    unzip = zlib.decompressobj(wbits=31)
                 yield unzip.decompress(piece, _PIECE)
-                piece = unzip.unconsumed_tail
-                if unzip.eof and unzip.unused_data:
-                    raise BadRequest("Something follows the end of the gzip body.", code="bad_encoding")
+                piece = unzip.unused_data if unzip.eof else unzip.unconsumed_tail
     except zlib.error as error:
         raise BadRequest("The body is not valid gzip.", code="bad_encoding") from error
     if not unzip.eof:

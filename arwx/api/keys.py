@@ -3,9 +3,8 @@
 from flask import Response, g
 
 from arwx import keys
-from arwx.api import answers, bodies, body, bp, shapes
+from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import operation
-from arwx.pages import Page
 
 
 @bp.post("/keys")
@@ -20,10 +19,10 @@ def make_key() -> Response:
 
 
 @bp.get("/keys")
-@operation("read", gives=answers.List[answers.Key])
+@operation("read", gives=answers.List[answers.Key], query="limit cursor")
 def list_keys() -> Response:
-    """The keys that work today; never their secrets."""
-    return shapes.page(Page(keys.listed(g.scope), None), shapes.key)
+    """The keys that work today, newest first; never their secrets."""
+    return shapes.page(keys.page(g.scope, query.limit(), query.text("cursor")), shapes.key)
 
 
 @bp.delete("/keys/<key_id>")

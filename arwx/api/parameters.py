@@ -35,7 +35,9 @@ QUERY = {
     "get_lineage.limit": _limit(200, 200),
     "agent_context.limit": _limit(briefing.DEFAULT_LIMIT, briefing.MOST),
     "cursor": Parameter("Where to go on: the `next` of the page before.", None),
-    "status": Parameter("Only runs in this state.", "running", {"type": "string", "enum": list(runs.STATES)}),
+    "status": Parameter(
+        f"Only runs in this state; several are separated by commas: {', '.join(runs.STATES)}.", "running"
+    ),
     "tag": Parameter("Only runs with this tag.", "baseline"),
     "group": Parameter("Only runs of this group.", "sweep-7"),
     "q": Parameter("Only runs for which this condition holds.", "config.lr > 1e-4 and latest.loss < 2"),
@@ -49,7 +51,7 @@ QUERY = {
     "runs": Parameter("Only these runs, by id, separated by commas; without it the newest 50.", "run_by-hand"),
     "min_step": Parameter("Only entries from this step on.", 0, _STEP),
     "max_step": Parameter("Only entries up to this step.", 9000, _STEP),
-    "since_step": Parameter("Only points from this step on.", 0, _STEP),
+    "since_step": Parameter("Only points after this step, such as the last one that is known.", 0, _STEP),
     "samples": Parameter(
         "How many points a series has at most.",
         500,

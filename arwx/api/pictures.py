@@ -66,11 +66,10 @@ def make_embed(name: str) -> Response:
 
 
 @bp.get("/projects/<name>/embeds")
-@operation("read", gives=answers.List[answers.Embed])
+@operation("read", gives=answers.List[answers.Embed], query="limit cursor")
 def list_embeds(name: str) -> Response:
     """The pictures of the project that anybody may see, newest first."""
-    found = embeds.listed(g.scope, g.scope.project(name))
-    return web.conditional(shapes.answer({"items": [shapes.embed(embed) for embed in found], "next": None}))
+    return shapes.page(embeds.page(g.scope, g.scope.project(name), query.limit(), query.text("cursor")), shapes.embed)
 
 
 @bp.delete("/embeds/<embed_id>")
@@ -103,8 +102,8 @@ def get_embed(token: str, kind: str) -> Response:
 
 
 def _chosen(name: str) -> tuple[Project, ResearchSession | None]:
-    session_id = query.text("session_id")
-    return g.scope.project(name), g.scope.session(session_id) if session_id else None
+    project, session_id = g.scope.project(name), query.text("session_id")
+    return project, g.scope.session(session_id, project) if session_id else None
 
 
 def _drawn(

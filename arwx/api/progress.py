@@ -41,9 +41,8 @@ def session_frontier(session_id: str) -> Response:
 
 
 def _of_project(name: str) -> Progress:
-    project = g.scope.project(name)
-    chosen = query.text("session_id")
-    session = g.scope.session(chosen) if chosen else None
+    project, chosen = g.scope.project(name), query.text("session_id")
+    session = g.scope.session(chosen, project) if chosen else None
     return experiments.progress(g.scope, project, session)
 
 

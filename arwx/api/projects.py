@@ -12,7 +12,7 @@ from arwx.api.operation import operation
 def make_project() -> Response:
     """Make a project, or change the goal of one: only what is given is set."""
     fields = body.given(body.json_as(bodies.NewProject))
-    project, is_new = projects.ensure(g.scope.writable, fields.pop("name"))
+    project, is_new = projects.ensure(g.scope.writable, fields.pop("name"), "name")
     projects.change(project, fields)
     return shapes.answer(shapes.project(projects.card(g.scope, project)), 201 if is_new else 200)
 

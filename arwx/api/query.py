@@ -6,8 +6,8 @@ from arwx import ids, pages
 from arwx.errors import FieldError, Invalid, invalid
 
 MAX_STEP = 2**53 - 1
-# A list may be as long as nearly the whole first line of a request, which has 8,190 bytes.
-_TEXT, _LIST = 2048, 8000
+# As long as nearly the whole first line of a request, which has 8,190 bytes.
+_LONGEST = 8000
 
 
 def only(*names: str) -> None:
@@ -21,15 +21,15 @@ def only(*names: str) -> None:
             raise invalid(name, "must be given once")
 
 
-def text(name: str, most: int = _TEXT) -> str | None:
+def text(name: str) -> str | None:
     """The value as it came; None when absent."""
     value = request.args.get(name)
-    return ids.check_text(value, name, most) if value else None
+    return ids.check_text(value, name, _LONGEST) if value else None
 
 
 def words(name: str, limit: int = 1000) -> list[str] | None:
     """A comma-separated list; None when absent."""
-    value = text(name, _LIST)
+    value = text(name)
     if value is None:
         return None
     found = [word for word in value.split(",") if word]

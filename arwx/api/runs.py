@@ -74,21 +74,34 @@ def finish_run(run_id: str) -> Response:
 @bp.get("/runs/<run_id>/metrics")
 @operation("read", gives=answers.History, also=[NDJSON, CSV], query="keys min_step max_step limit cursor")
 def get_metrics(run_id: str) -> Response:
-    """The full history of a run in step order: a page of JSON, or all of it as NDJSON or CSV."""
-    key = runs.key(g.scope.run(run_id))
-    keys, low, high = query.words("keys"), query.whole("min_step"), query.whole("max_step")
+    """The full history of a run in step order: a page of JSON, or all of it as NDJSON or CSV.
+
+    A page of a wide run may hold fewer entries than asked for: whether there is more, `next` says.
+    """
+    run = g.scope.run(run_id)
     kind = request.accept_mimetypes.best_match(["application/json", *export.KINDS], default="application/json")
+    response = web.if_changed([kind, runs.view(g.scope, run).latest], lambda: _history(runs.key(run), kind))
+    response.vary.add("Accept")
+    return response
+
+
+def _history(key: points.RunKey, kind: str) -> Response:
+    keys, low, high = query.words("keys"), query.whole("min_step"), query.whole("max_step")
     if kind in export.KINDS:
-        audit.record_apart(db.current(), g.scope, "export", run_id, format=kind)
+        audit.record_apart(db.current(), g.scope, "export", key.run_id, format=kind)
         return export.stream(db.current(), key, kind, keys, low, high)
     limit = query.whole("limit", 1, HISTORY_MOST) or HISTORY_LIMIT
     found = points.history(g.db, key, keys=keys, min_step=low, max_step=high, limit=limit, after=query.text("cursor"))
-    return shapes.answer({"run_id": run_id, "items": found.entries, "next": found.next})
+    return shapes.answer({"run_id": key.run_id, "items": found.entries, "next": found.next})
 
 
 @bp.get("/runs/<run_id>/integrity")
 @operation("read", gives=answers.Receipt)
 def get_integrity(run_id: str) -> Response:
-    """The receipt: what the ledger acknowledged against what the metric store holds, counted by decoding it."""
+    """The receipt: what the ledger acknowledged against what the metric store holds, counted by decoding it.
+
+    It is counted anew each time, also for an answer of 304; only `checked_at` may then differ.
+    """
     run = g.scope.run(run_id)
-    return shapes.answer(shapes.receipt(points.receipt(g.db, runs.key(run)), run.commit, run.diff_sha))
+    found = shapes.receipt(points.receipt(g.db, runs.key(run)), run.commit, run.diff_sha)
+    return web.if_changed({**found, "checked_at": None}, lambda: shapes.answer(found))

@@ -46,7 +46,10 @@ def store(scope: Scope) -> tuple[str, Appended]:
     A failure says `next_seq`, the sequence number from which to send again.
     """
     blocks = body.blocks(_BLOCK_BYTES)
-    first, _, rest = next(blocks).partition(b"\n")
+    block = next(blocks)
+    if not block.strip():
+        raise TruncatedBody("The stream ended before its first line, which says whose points follow.")
+    first, _, rest = block.partition(b"\n")
     head = body.decode_line(Head, first, 1)
     into = scope.writable.stream(head.run_id)
     # A heartbeat first: an unknown run is told before anything is read.

@@ -52,6 +52,20 @@ def test_a_key_is_shown_once_and_stops_when_revoked(ada: Caller) -> None:
     assert ada.delete(f"/v1/keys/{mine['id']}").status_code == 404
 
 
+def test_keys_are_walked_page_by_page(ada: Caller) -> None:
+    names = [f"k{number}" for number in range(5)]
+    for name in names:
+        ada.post("/v1/keys", json={"name": name})
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = ada.get(f"/v1/keys?limit=2&cursor={cursor}").json
+        seen += [key["name"] for key in page["items"]]
+        cursor = page["next"]
+    assert seen[:5] == names[::-1]
+    assert len(seen) == len(ada.get("/v1/keys").json["items"])
+    assert ada.get("/v1/keys?limit=501").status_code == 422
+
+
 def test_the_use_of_a_key_is_noted_at_most_once_a_minute(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     def noted() -> str:
         return str(ada.get("/v1/keys").json["items"][0]["last_used_at"])

@@ -162,6 +162,15 @@ def test_a_cursor_brings_only_what_is_new(ada: Caller) -> None:
     assert context(ada, since=last["cursor"])["changed"] is True
 
 
+@pytest.mark.parametrize("query", ["project=char-lm", "project=char-lm&format=markdown", "limit=3", "format=markdown"])
+def test_a_story_that_did_not_move_is_a_304(ada: Caller, query: str) -> None:
+    line = tell(ada)
+    etag = ada.get(f"/v1/agent/context?{query}").headers["ETag"]
+    assert ada.get(f"/v1/agent/context?{query}", headers={"If-None-Match": etag}).status_code == 304
+    experiment(ada, line, note="rotary", config={"x": 1})
+    assert ada.get(f"/v1/agent/context?{query}", headers={"If-None-Match": etag}).status_code == 200
+
+
 def test_many_new_verdicts_are_counted(ada: Caller) -> None:
     line = tell(ada, STORY[:1])
     cursor = context(ada)["cursor"]

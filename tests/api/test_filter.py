@@ -49,6 +49,9 @@ def asked(caller: Caller, **query: Any) -> list[str]:
         ("status = running and not (group = g1)", ["bare"]),
         ("ran < 2h and age < 1d and created > '2020-01-01'", ["bare", "cold", "hot"]),
         ("created < 2020", []),
+        ("created > 2020-01-31", ["bare", "cold", "hot"]),
+        ("created > 2020-01-31T08:30:00Z and finished = null", ["bare", "cold", "hot"]),
+        ("created<2020-01-31", []),
         ("config.opt.name < 5", []),
     ],
 )
@@ -74,6 +77,7 @@ def test_a_condition_finds_what_it_says(lab: Caller, q: str, found: list[str]) -
         ("   ", 0, "is empty"),
         ("(" * 60 + "name" + ")" * 60, 24, "nested too deeply"),
         (" and ".join(["name"] * 150), 1000, "at most 1000"),
+        (" and ".join(["name"] * 600), 1000, "at most 1000"),
     ],
 )
 def test_a_fault_is_a_422_with_its_position(lab: Caller, q: str, position: int, said: str) -> None:
@@ -126,6 +130,17 @@ def test_an_ordered_list_is_walked_page_by_page(ada: Caller) -> None:
             ada.run("char-lm", id="late", config={"lr": 9})
     assert seen == ["r5", "r2", "r4", "r1", "r6", "r3", "r0"]
     assert ada.get("/v1/projects/char-lm/runs?sort=name&cursor=%21").status_code == 422
+
+
+def test_a_cursor_goes_on_in_its_own_list_alone(lab: Caller) -> None:
+    path = "/v1/projects/char-lm/runs?limit=1"
+    by_name = lab.get(f"{path}&sort=name").json["next"]
+    plain = lab.get(path).json["next"]
+    assert lab.get(f"{path}&sort=name&cursor={by_name}").json["items"][0]["id"] == "cold"
+    for query in (f"sort=-name&cursor={by_name}", f"sort=name&tag=hot&cursor={by_name}", f"cursor={by_name}",
+                  f"sort=name&cursor={plain}"):  # fmt: skip
+        answer = lab.get(f"{path}&{query}")
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "cursor")
 
 
 def test_a_wrong_order_or_status_is_told(ada: Caller) -> None:

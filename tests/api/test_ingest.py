@@ -91,6 +91,13 @@ def test_without_numbers_the_content_is_the_identity(ada: Caller) -> None:
     assert ada.ingest(run["id"], [point(1)]).json["stored"] == 1
 
 
+def test_null_is_what_is_absent(ada: Caller) -> None:
+    batch = {"run_id": ada.run()["id"], "points": [point(0)]}
+    assert ada.post("/v1/ingest", json=batch).json["stored"] == 1
+    nothing = {"writer_id": None, "epoch": None, "first_seq": None}
+    assert ada.post("/v1/ingest", json={**batch, **nothing}).json["duplicates"] == 1
+
+
 def test_an_idempotency_key_names_a_batch(ada: Caller) -> None:
     run = ada.run()
     body = {"run_id": run["id"], "points": [{"step": 0, "metrics": {"loss": 1}}]}
@@ -132,7 +139,7 @@ def test_a_malformed_entry_is_named_and_nothing_is_stored(ada: Caller, entry: ob
     assert ada.get(f"/v1/runs/{run['id']}/integrity").json["points_stored"] == 0
 
 
-@pytest.mark.parametrize("key", ["", "a\nb", "k" * 256, "a\u0000"])
+@pytest.mark.parametrize("key", ["", "a\nb", "k" * 256, "a\u0000", "a\u007f", "a\u0085b"])
 def test_a_key_that_cannot_name_a_metric_is_refused(ada: Caller, key: str) -> None:
     run = ada.run()
     answer = ada.ingest(run["id"], [{"step": 0, "ts": 1.0, "metrics": {key: 1.0}}], first_seq=0)
@@ -144,6 +151,9 @@ def test_a_zipped_body_is_taken_and_a_bomb_is_not(ada: Caller) -> None:
     body = json.dumps({"run_id": run["id"], "points": [point(0)]}).encode()
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     assert ada.post("/v1/ingest", data=gzip.compress(body), headers=headers).json["stored"] == 1
+    # A file that was appended to is several gzip bodies behind each other.
+    appended = gzip.compress(body[:9]) + gzip.compress(b"") + gzip.compress(body[9:])
+    assert ada.post("/v1/ingest", data=appended, headers=headers).json["duplicates"] == 1
     bomb = gzip.compress(b" " * (64 * 2**20))
     assert ada.post("/v1/ingest", data=bomb, headers=headers).status_code == 413
     assert ada.post("/v1/ingest", data=gzip.compress(body)[:-9], headers=headers).json["code"] == "truncated_body"

@@ -219,6 +219,23 @@ def test_embeds_end_with_their_project(app: Flask, ada: Caller) -> None:
     assert app.test_client().get(path).status_code == 404
 
 
+def test_embeds_are_walked_page_by_page(ada: Caller) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm"})
+    made = [ada.post("/v1/projects/char-lm/embeds", json={"kind": "badge"}).json["id"] for _ in range(3)]
+    first = ada.get("/v1/projects/char-lm/embeds?limit=2").json
+    rest = ada.get(f"/v1/projects/char-lm/embeds?limit=2&cursor={first['next']}").json
+    assert [one["id"] for one in first["items"] + rest["items"]] == made[::-1]
+    assert rest["next"] is None
+
+
+def test_a_session_of_another_project_is_none_of_this_one(ada: Caller) -> None:
+    tell(ada, [("keep", 2.8)])
+    tell(ada, [("keep", 2.8, "elsewhere", "theirs")], project="other")
+    for path in ("progress", "frontier", "progress.svg", "frontier.svg"):
+        assert ada.get(f"/v1/projects/other/{path}?session_id=ses-theirs").status_code == 200
+        assert ada.get(f"/v1/projects/char-lm/{path}?session_id=ses-theirs").status_code == 404
+
+
 def test_who_may_make_and_see_embeds(ada: Caller, mallory: Caller) -> None:
     tell(ada, STORY)
     made = embed(ada)

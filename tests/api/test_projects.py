@@ -40,8 +40,9 @@ def test_a_list_is_walked_page_by_page_without_gap_or_repeat(ada: Caller) -> Non
 )
 def test_a_name_that_could_not_be_an_address_is_refused(ada: Caller, name: str) -> None:
     answer = ada.post("/v1/projects", json={"name": name})
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == "project"
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "name")
+    answer = ada.post("/v1/runs", json={"project": name})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "project")
 
 
 def test_names_keep_case_blanks_and_letters_of_the_world(ada: Caller) -> None:

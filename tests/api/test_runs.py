@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from werkzeug.test import TestResponse
 
 from arwx import clock
 from tests.make import Caller, point
@@ -67,6 +68,18 @@ def test_finishing_is_idempotent_and_late_points_are_taken(ada: Caller) -> None:
     assert ada.ingest(run["id"], [point(1)], first_seq=1).json["stored"] == 1
 
 
+def test_without_a_status_the_exit_code_tells_how_a_run_ended(ada: Caller) -> None:
+    for end, status in [
+        ({"exit_code": 1}, "failed"),
+        ({"exit_code": -9, "status": None}, "failed"),
+        ({"exit_code": 0}, "finished"),
+        ({"exit_code": 1, "status": "killed"}, "killed"),
+        ({"exit_code": 1, "status": "finished"}, "finished"),
+        ({}, "finished"),
+    ]:
+        assert ada.post(f"/v1/runs/{ada.run()['id']}/finish", json=end).json["status"] == status
+
+
 def test_a_failure_stands_against_the_finish_of_another_rank(ada: Caller) -> None:
     run = ada.run()
     ada.post(f"/v1/runs/{run['id']}/finish", json={"status": "failed", "exit_code": 1})
@@ -114,6 +127,57 @@ def test_a_deleted_run_is_gone_from_lists_at_once(ada: Caller, ben: Caller) -> N
     assert ada.get(f"/v1/runs/{run['id']}").status_code == 404
     assert ada.get("/v1/projects/char-lm/runs").json["items"] == []
     assert ada.post("/v1/runs", json={"project": "char-lm", "id": run["id"]}).status_code == 409
+
+
+def test_a_deleted_run_takes_no_more_points(ada: Caller, mallory: Caller) -> None:
+    run = ada.run()
+    ada.ingest(run["id"], [point(0)], first_seq=0)
+    ada.delete(f"/v1/runs/{run['id']}")
+    mine, theirs = (caller.ingest(run["id"], [point(1)], first_seq=1) for caller in (ada, mallory))
+    assert mine.status_code == theirs.status_code == 404
+    assert {**mine.json, "request_id": ""} == {**theirs.json, "request_id": ""}
+
+
+def test_an_empty_id_is_none(ada: Caller) -> None:
+    for id_ in ("", "a b", "x" * 65):
+        answer = ada.post("/v1/runs", json={"project": "char-lm", "id": id_})
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "id")
+    assert ada.post("/v1/runs", json={"project": "char-lm", "id": None}).json["id"].startswith("run_")
+    line = ada.post("/v1/sessions", json={"project": "char-lm"}).json["id"]
+    assert ada.post("/v1/sessions", json={"project": "char-lm", "id": ""}).status_code == 422
+    assert ada.post("/v1/experiments", json={"session_id": line, "id": ""}).status_code == 422
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "text/csv"])
+def test_a_history_that_did_not_grow_is_a_304(ada: Caller, accept: str) -> None:
+    run = ada.run()
+    path = f"/v1/runs/{run['id']}/metrics"
+
+    def ask(etag: str = "") -> TestResponse:
+        return ada.get(path, headers={"Accept": accept, "If-None-Match": etag})
+
+    ada.ingest(run["id"], [point(0)], first_seq=0)
+    first = ask()
+    assert "Accept" in first.headers["Vary"]
+    again = ask(first.headers["ETag"])
+    assert (again.status_code, again.data) == (304, b"")
+    assert ada.get(path, headers={"Accept": "text/plain", "If-None-Match": first.headers["ETag"]}).status_code == (
+        304 if accept == "application/json" else 200
+    )
+    ada.ingest(run["id"], [], first_seq=1)  # a heartbeat
+    assert ask(first.headers["ETag"]).status_code == 304
+    ada.ingest(run["id"], [point(0)], first_seq=1)
+    assert ask(first.headers["ETag"]).status_code == 200
+
+
+def test_a_receipt_that_says_the_same_is_a_304(ada: Caller) -> None:
+    run = ada.run()
+    path = f"/v1/runs/{run['id']}/integrity"
+    ada.ingest(run["id"], [point(0)], first_seq=0)
+    etag = ada.get(path).headers["ETag"]
+    assert ada.get(path, headers={"If-None-Match": etag}).status_code == 304
+    ada.ingest(run["id"], [point(0)], first_seq=0)  # a repeat is in the receipt
+    assert ada.get(path, headers={"If-None-Match": etag}).json["duplicates_collapsed"] == 1
 
 
 def test_a_list_asks_as_many_queries_for_one_run_as_for_many(ada: Caller, queries: list[str]) -> None:

@@ -75,13 +75,18 @@ def test_nan_literals_are_skipped_in_streams_too(ada: Caller) -> None:
 
 def test_heads_and_lines_that_cannot_be_are_refused(ada: Caller, mallory: Caller) -> None:
     run = ada.run()
-    assert send(ada).status_code == 422
     assert send(ada, {"run_id": run["id"]}).status_code == 422
     assert send(mallory, head(run), point(0), {"end": 1}).status_code == 404
     long = b'{"step":0,"metrics":{"' + b"k" * (2**20 + 10)
     assert send(ada, head(run), long, {"end": 1}).status_code == 413
     assert ada.post("/v1/ingest/stream", json={}).status_code == 415
     assert stored(ada, run) == 0
+
+
+def test_a_stream_that_ends_before_its_head_was_cut(ada: Caller) -> None:
+    for raw in (b"", b"\n"):
+        answer = send(ada, raw, tail=b"")
+        assert (answer.status_code, answer.json["code"]) == (400, "truncated_body")
 
 
 def test_an_empty_stream_is_a_heartbeat(ada: Caller) -> None:
