@@ -178,7 +178,7 @@ def decide(
     if score is not None and not math.isfinite(score):
         raise invalid("score", "must be a finite number")
     project = scope.project_of(experiment)
-    metric = metric or project.objective_metric
+    metric, note = metric or project.objective_metric, note or None
     if metric is None:
         raise invalid("metric", "is required as long as the project has no objective metric")
     if not ids.is_metric_key(metric):
@@ -201,7 +201,7 @@ def decide(
         score=score,
         metric=metric,
         lower_is_better=project.lower_is_better,
-        note=ids.check_text(note, "note", _TEXT_LIMITS["note"]) if note else None,
+        note=None if note is None else ids.check_text(note, "note", _TEXT_LIMITS["note"]),
         created_by=scope.actor,
         created_at=clock.now(),
     )

@@ -29,7 +29,7 @@ _MOVING, _WAITING = timedelta(minutes=15), timedelta(hours=24)
 def lens(name: str) -> Response:
     """The running best as a picture, and the experiments below it, newest first; asked for again while it grows."""
     project, session_id = g.scope.project(name), request.args.get("session")
-    session = g.scope.session(session_id) if session_id else None
+    session = g.scope.session(session_id, project) if session_id else None
     progress = experiments.progress(g.scope, project, session)
     moved_at = projects.moved_at(g.scope, project)
     head, is_live = frame.head(project), _is_moving(progress, moved_at)

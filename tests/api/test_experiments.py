@@ -71,6 +71,27 @@ def test_the_same_id_finds_the_stored_experiment(ada: Caller) -> None:
     assert experiment(ada, line)["index"] == 2
 
 
+@pytest.mark.parametrize("chosen", ["", "a b", "é", "x" * 65])
+def test_an_id_that_cannot_be_one_is_refused(ada: Caller, chosen: str) -> None:
+    line = session(ada)
+    for path, fields in [
+        ("/v1/sessions", {"project": "char-lm"}),
+        ("/v1/experiments", {"session_id": line}),
+        ("/v1/runs", {"project": "char-lm"}),
+    ]:
+        answer = ada.post(path, json={**fields, "id": chosen})
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "id")
+
+
+@pytest.mark.parametrize("view", ["progress", "frontier", "progress.svg", "frontier.svg"])
+def test_a_view_is_narrowed_to_a_session_of_its_project_alone(ada: Caller, view: str) -> None:
+    line, other = session(ada), ada.post("/v1/sessions", json={"project": "elsewhere"}).json["id"]
+    answers = [
+        ada.get(f"/v1/projects/char-lm/{view}?session_id={chosen}").status_code for chosen in (line, other, "nope", "")
+    ]
+    assert answers == [200, 404, 404, 200]
+
+
 def test_the_repro_key_is_recomputed_and_repeats_are_told(ada: Caller) -> None:
     goal(ada)
     line = session(ada)
@@ -162,6 +183,7 @@ def test_verdicts_are_appended_and_the_last_counts(ada: Caller) -> None:
     one = experiment(ada, session(ada))
     assert decide(ada, one, "keep", 2.0) == 201
     assert decide(ada, one, "keep", 2.0) == 200  # said again: nothing new
+    assert decide(ada, one, "keep", 2, note="", metric="val_bpb") == 200  # the same in other words
     assert decide(ada, one, "discard", 2.0) == 201
     found = ada.get(f"/v1/experiments/{one['id']}").json
     assert [verdict["status"] for verdict in found["decisions"]] == ["keep", "drop"]
