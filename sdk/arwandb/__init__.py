@@ -12,23 +12,29 @@ Pure standard library. `import arwandb as wandb` runs ordinary W&B scripts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import life, notice
+from . import errors, life, notice
+from . import standins as data_types
 from .documents import Document
+from .errors import Error, UsageError
 from .runs import Run
 from .settings import Settings as _Settings
-from .settings import UsageError
 from .standins import (
     AlertLevel,
     Api,
     Artifact,
     Audio,
+    Bokeh,
+    Box3D,
+    Classes,
     Graph,
     Histogram,
     Html,
     Image,
+    JoinedTable,
     Molecule,
     Object3D,
     Plotly,
@@ -36,7 +42,10 @@ from .standins import (
     Table,
     Video,
     agent,
+    controller,
     plot,
+    plot_table,
+    sdk,
     sweep,
     util,
 )  # fmt: skip
@@ -47,15 +56,13 @@ if TYPE_CHECKING:
 __version__ = "1.3.1"
 
 __all__ = [
-    "AlertLevel", "Api", "Artifact", "Audio", "Error", "Graph", "Histogram", "Html", "Image", "Molecule", "Object3D",
-    "Plotly", "Run", "Settings", "Table", "UsageError", "Video", "agent", "alert", "config", "define_metric", "finish", "init",
-    "log", "log_artifact", "login", "plot", "require", "run", "save", "setup", "summary", "sweep", "sync", "teardown",
-    "termlog", "termwarn", "unwatch", "use_artifact", "util", "watch",
+    "AlertLevel", "Api", "Artifact", "Audio", "Bokeh", "Box3D", "Classes", "Error", "Graph", "Histogram", "Html",
+    "Image", "JoinedTable", "Molecule", "Object3D", "Plotly", "Run", "Settings", "Table", "UsageError", "Video",
+    "agent", "alert", "config", "controller", "data_types", "define_metric", "errors", "finish", "init", "link_model",
+    "log", "log_artifact", "log_model", "login", "mark_preempting", "plot", "plot_table", "require", "restore", "run",
+    "save", "sdk", "setup", "summary", "sweep", "sync", "teardown", "termerror", "termlog", "termwarn", "unwatch",
+    "use_artifact", "use_model", "util", "watch",
 ]  # fmt: skip
-
-
-class Error(Exception):
-    """Something was called that needs a run, before `init()`."""
 
 
 class _NoRun:
@@ -151,12 +158,16 @@ def _current(call: str) -> Run:
 
 
 def log(
-    metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
-) -> None:
-    """Log values of metrics to the current run. Memory only, about a microsecond; never raises once there is a run."""
+    metrics: Mapping[str, Any] | None = None, step: int | None = None, commit: bool | None = None,
+    sync: bool | None = None, *, data: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Log values of metrics to the current run. Memory only, about a microsecond; never raises once there is a run.
+
+    `data` is what W&B calls the metrics.
+    """
     if run is None:
         raise Error("call arwandb.init() before arwandb.log()")
-    run.log(metrics, step, commit)
+    run.log(data if metrics is None else metrics, step, commit)
 
 
 def finish(
@@ -182,7 +193,11 @@ def login(key: str | None = None, **_: Any) -> bool:
 
     settings = _Settings()
     if key:
-        store_key(settings.base_url, key)
+        try:
+            store_key(settings.base_url, key)
+        except OSError as error:
+            notice.say(f"the key cannot be kept ({error.strerror}); it holds for this process alone")
+            os.environ["ARWANDB_API_KEY"] = key
     return bool(key or settings.api_key)
 
 
@@ -215,6 +230,30 @@ def use_artifact(*given: Any, **more: Any) -> Any:
     return _current("use_artifact").use_artifact(*given, **more)
 
 
+def restore(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts; there is nothing to restore."""
+    _current("restore").restore(*given, **more)
+
+
+def log_model(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts; not recorded."""
+    _current("log_model").log_model(*given, **more)
+
+
+def use_model(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts; not recorded."""
+    _current("use_model").use_model(*given, **more)
+
+
+def link_model(*given: Any, **more: Any) -> None:
+    """Accepted for W&B scripts; not recorded."""
+    _current("link_model").link_model(*given, **more)
+
+
+def mark_preempting(*_: Any, **__: Any) -> None:
+    """Accepted for W&B scripts; a run that is stopped and started again goes on under its id."""
+
+
 def alert(*given: Any, **more: Any) -> None:
     """Print an alert on stderr."""
     _current("alert").alert(*given, **more)
@@ -238,7 +277,7 @@ def termlog(text: str = "", *_: Any, **__: Any) -> None:
     notice.say(text)
 
 
-termwarn = termlog
+termerror = termwarn = termlog
 
 
 def __getattr__(name: str) -> Any:

@@ -7,13 +7,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from . import Error, trees
+from . import trees
 from .desk import checked_id, checked_text, desk
 from .documents import plain
+from .errors import Error, UsageError
 from .journal import TOKEN
 from .runs import new_id
 from .server import quoted
-from .settings import Settings, UsageError
+from .settings import Settings
 from .transfer import download
 from .trees import File
 

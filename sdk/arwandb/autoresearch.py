@@ -27,9 +27,9 @@ from . import code, notice
 from .artifacts import Version, artifact, artifacts, get_artifact, promote, used_by
 from .desk import Document, checked_id, checked_text, desk
 from .documents import as_mapping, plain
+from .errors import UsageError
 from .runs import new_id
 from .server import ApiError, NotFound, Unreachable, quoted
-from .settings import UsageError
 from .transfer import Damaged
 from .trees import Changed
 from .values import number

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from . import Error
+from .errors import Error, UsageError
 from .journal import Journal
 from .offline import connection, fetch_receipt, sync, waiting
 from .receipts import Receipt
-from .settings import Settings, UsageError, store_key
+from .settings import Settings, store_key
 
 _USAGE = """usage: python -m arwandb COMMAND [PATH | KEY | PROJECT]
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         return _cannot(_USAGE)
     try:
         return commands[arguments[0]](arguments[1] if len(arguments) > 1 else None)
-    except (UsageError, Error) as error:
+    except Error as error:
         return _cannot(f"arwandb: {error}")
     except KeyboardInterrupt:
         return _cannot("arwandb: interrupted; what was delivered is kept, start again at any time")

@@ -14,10 +14,11 @@ from typing import Any
 import arwandb
 
 from . import notice
+from .errors import UsageError
 from .http import to_json
 from .journal import Journal
 from .server import PATIENCE_S, Server, Unreachable
-from .settings import Settings, UsageError
+from .settings import Settings
 from .transfer import upload
 from .trees import File
 

@@ -20,11 +20,13 @@ def plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return _clean(value) if isinstance(value, str) else value
     if isinstance(value, int):
-        return int(value) if abs(value) < 2**63 else str(value)
+        return int(value) if abs(value) < 2**63 else _digits(value)
     if isinstance(value, float):
         return float(value) if value - value == 0.0 else repr(float(value))
     if depth >= _MAX_DEPTH:
         return "…"
+    if fields := getattr(type(value), "__dataclass_fields__", None):
+        value = {name: getattr(value, name, None) for name in fields}
     if isinstance(value, Mapping):
         document = {}
         for key, item in list(value.items()):
@@ -41,6 +43,14 @@ def plain(value: Any, depth: int = 0) -> Any:
         return f"<{type(value).__name__}>"
 
 
+def _digits(value: int) -> str:
+    """A number that no JSON reader takes exactly, as text. Python writes no whole numbers of thousands of digits."""
+    try:
+        return str(value)
+    except ValueError:
+        return hex(value)[:2000]
+
+
 def _clean(text: str) -> str:
     """Text without halves of surrogate pairs, which no UTF-8 can hold."""
     return text.encode("utf-8", "replace").decode()
@@ -54,7 +64,13 @@ def as_mapping(given: Any) -> dict[str, Any]:
         return {str(key): value for key, value in given.items()}
     if hasattr(given, "__dict__") and not isinstance(given, type):
         return {key: value for key, value in vars(given).items() if not key.startswith("_")}
+    if fields := getattr(type(given), "__dataclass_fields__", None):  # with slots
+        return {name: getattr(given, name, None) for name in fields}
     raise TypeError(f"config must be a mapping or a namespace, not {type(given).__name__}")
+
+
+def _tell_nobody(_: dict[str, Any]) -> None:
+    pass
 
 
 class Document(MutableMapping[str, Any]):
@@ -95,6 +111,10 @@ class Document(MutableMapping[str, Any]):
 
     def __repr__(self) -> str:
         return repr(dict(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, also in another process, is a mapping of its own: its run is not told of changes.
+        return Document, (_tell_nobody, self.as_dict())
 
     def update(self, *given: Any, **more: Any) -> None:
         """Set several keys at once, from a mapping or a namespace."""

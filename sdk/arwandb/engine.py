@@ -248,9 +248,13 @@ class Engine:
             self._lock_file.close()
 
     def _is_hopeless(self, now: float) -> bool:
-        """Whether the run ends, all of it is safe on disk, and nobody is there to take it."""
-        is_safe = not self._writer.is_alive() and not self.spool.unwritten
-        return now >= self._give_up_at and is_safe and self.sender is not None and self.sender.away_since is not None
+        """Whether the run ends, all of it is safe on disk, and it will not be taken: nobody is there, or the server says no
+        to the key or to the run.
+        """
+        if now < self._give_up_at or self.sender is None or self._writer.is_alive() or self.spool.unwritten:
+            return False
+        sender = self.sender
+        return sender.away_since is not None or sender.is_denied or sender.refusal is not None
 
     def _take_lock(self) -> None:
         if not self._has_disk:
@@ -284,7 +288,7 @@ class Engine:
         """Write everything, send everything, and end the threads; True if the server has it all.
 
         Takes at most about `timeout` seconds; what is not sent then stays in the spool. Unless it is patient, it soon
-        gives up where no server listens.
+        gives up where no server listens or takes it.
         """
         now = time.monotonic()
         deadline = now + timeout

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from . import Error, notice, papers
+from . import notice, papers
 from .disk import Disk
 from .engine import keep_out_of_git
+from .errors import Error
 from .receipts import JournalReceipt
 from .server import Server, Unreachable
 from .settings import Settings

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from . import Error, __version__, notice
+from . import __version__, notice
 from . import autoresearch as ar
 from .desk import checked_id, desk
+from .errors import Error, UsageError
 from .server import quoted
-from .settings import UsageError
 
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
@@ -291,7 +291,7 @@ def _call(params: Document) -> Document:
     try:
         _check_arguments(name, given)
         found = _TOOLS[name][0](**given)
-    except (Error, UsageError) as error:
+    except Error as error:
         return {"content": [{"type": "text", "text": str(error)}], "isError": True}
     if isinstance(found, str):
         return {"content": [{"type": "text", "text": found}], "isError": False}

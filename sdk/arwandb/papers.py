@@ -36,7 +36,8 @@ def load(disk: Disk, path: str) -> Document | None:
 class Papers:
     """Registration, config, summary and end of one run, as one process knows them. Safe to use from every thread.
 
-    `config` and `summary` hold what must still be told to the server after registration; a version counts their changes.
+    `profile` (name, notes, tags), `config` and `summary` hold what must still be told to the server after registration; a
+    version counts their changes.
     """
 
     def __init__(self, registration: Document, *, base_url: str = "", document: Document | None = None) -> None:
@@ -44,17 +45,24 @@ class Papers:
         document = document or {}
         self.registration: Document = document.get("run") or registration
         self.base_url: str = document.get("base_url") or base_url
+        self.profile: Document = document.get("profile") or {}
         self.config: Document = document.get("config") or {}
         self.summary: Document = document.get("summary") or {}
         self.finish: Document | None = document.get("finish")
         self.patch: str | None = None  # the uncommitted changes, until the server has them; beside the papers in a file
-        self.version = 1 if self.config or self.summary else 0
+        self.version = 1 if self.profile or self.config or self.summary else 0
 
     def describe(self, more: Document, patch: str | None = None) -> None:
         """Add what was found out about the run before it was registered, and the changes whose hash is in there."""
         with self._lock:
             self.patch = patch
             self.registration = {**self.registration, **more}
+            self.version += 1
+
+    def update_profile(self, field: str, value: Any) -> None:
+        """Remember what the name, the notes or the tags are from now on."""
+        with self._lock:
+            self.profile = {**self.profile, field: value}
             self.version += 1
 
     def update_config(self, changes: Document) -> None:
@@ -76,10 +84,10 @@ class Papers:
             self.version += 1
 
     def changes(self) -> tuple[int, Document]:
-        """The version and the body of a PATCH that tells the server of config and summary."""
+        """The version and the body of a PATCH that tells the server of what changed after registration."""
         with self._lock:
             body = {name: part for name, part in (("config", self.config), ("summary", self.summary)) if part}
-            return self.version, body
+            return self.version, {**self.profile, **body}
 
     def document(self) -> tuple[int, Document]:
         """The version and all of it, to be saved."""
@@ -88,6 +96,7 @@ class Papers:
                 "format": 1,
                 "base_url": self.base_url,
                 "run": self.registration,
+                "profile": self.profile,
                 "config": self.config,
                 "summary": self.summary,
                 "finish": self.finish,

@@ -13,9 +13,10 @@ from .buffer import Buffer
 from .change import captured
 from .documents import Document, Summary, as_mapping, plain
 from .engine import Engine
+from .errors import UsageError
 from .papers import Papers
 from .records import Identity
-from .settings import Settings, UsageError
+from .settings import Settings, fitting, tag_list
 from .values import settle, whole_step
 from .wandb_names import WandbNames
 
@@ -33,6 +34,8 @@ _STATUS = {
 }  # fmt: skip
 # How long Git may take to tell what was changed.
 _LOOK_S, _HURRIED_LOOK_S = 10.0, 1.0
+# Nobody waits longer for the end of a run, and threads cannot wait much longer.
+_LONGEST_WAIT_S = 1e6
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -59,6 +62,7 @@ class Run(WandbNames):
         self._late = 0
         self._pid = os.getpid()
         self._engine: Engine | None = None
+        self._own_dir: str | None = None
         self._buffer = self._inlet = Buffer()
         self._system: Any = None
         items = as_mapping(config)
@@ -74,9 +78,13 @@ class Run(WandbNames):
     # Logging.
 
     def log(
-        self, metrics: Mapping[str, Any], step: int | None = None, commit: bool | None = None, sync: bool | None = None
-    ) -> None:
-        """Log values of metrics, at `step` or the one after the greatest so far. Memory only; never raises."""
+        self, metrics: Mapping[str, Any] | None = None, step: int | None = None, commit: bool | None = None,
+        sync: bool | None = None, *, data: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Log values of metrics, at `step` or the one after the greatest so far. Memory only; never raises.
+
+        `data` is what W&B calls the metrics.
+        """
         try:
             if type(metrics) is dict and commit is None and (step is None or type(step) is int):
                 for value in metrics.values():
@@ -92,7 +100,7 @@ class Run(WandbNames):
                         if buffer is not _CLOSED:
                             buffer.put((metrics.copy(), step, _now()))
                             return
-            self._log_with_care(metrics, step, commit)
+            self._log_with_care(data if metrics is None else metrics, step, commit)
         except Exception as error:  # noqa: BLE001 - whatever was given, training goes on
             notice.once("log", f"log() could not take what it was given: {type(error).__name__}: {error}")
 
@@ -123,7 +131,8 @@ class Run(WandbNames):
         if step is not None:
             whole = whole_step(step)
             if whole is None or whole != step:
-                notice.once("step", f"steps are whole numbers from 0 to 2^53-1; {step!r} is logged at step {whole}")
+                place = "the next step" if whole is None else f"step {whole}"
+                notice.once("step", f"steps are whole numbers from 0 to 2^53-1; {step!r} is logged at {place}")
             step = whole
         self._buffer.put((flat, step, now))
 
@@ -201,6 +210,10 @@ class Run(WandbNames):
         if not self._finished:
             self._papers.update_summary(changes)
 
+    def _tell_profile(self, field: str, value: Any) -> None:
+        if not self._finished:
+            self._papers.update_profile(field, value)
+
     def _last_values(self) -> dict[str, Any]:
         if self._engine is not None and not self._finished and self._buffer.queue:
             self._engine.settle(0.5)
@@ -216,19 +229,51 @@ class Run(WandbNames):
     @property
     def url(self) -> str:
         """The page of this run."""
+        given = self._server_run().get("url")
+        return str(given) if given else f"{self.project_url}/runs/{self.id}"
+
+    @property
+    def project_url(self) -> str:
+        """The page of its project."""
         from urllib.parse import quote
 
-        given = self._server_run().get("url")
-        return str(given) if given else f"{self.settings.base_url}/p/{quote(self.project)}/runs/{self.id}"
+        return f"{self.settings.base_url}/p/{quote(self.project)}"
 
     def get_url(self) -> str:
-        """The same, as W&B calls it."""
+        """The same as `url`, as W&B calls it."""
         return self.url
+
+    def get_project_url(self) -> str:
+        """The same as `project_url`, as W&B calls it."""
+        return self.project_url
 
     @property
     def name(self) -> str:
-        """The name of the run; the server makes one up if none was given."""
-        return str(self._server_run().get("name") or self.settings.name or self.id)
+        """The name of the run, which can be set; the server makes one up if none was given."""
+        told = self._papers.profile.get("name")
+        return str(told or self._server_run().get("name") or self.settings.name or self.id)
+
+    @name.setter
+    def name(self, name: Any) -> None:
+        self._tell_profile("name", fitting("" if name is None else name, "name"))
+
+    @property
+    def notes(self) -> str | None:
+        """The notes on the run, which can be set."""
+        return self._papers.profile.get("notes", self.settings.notes)
+
+    @notes.setter
+    def notes(self, notes: Any) -> None:
+        self._tell_profile("notes", None if notes is None else fitting(notes, "notes"))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the run, which can be set."""
+        return tuple(self._papers.profile.get("tags", self.settings.tags))
+
+    @tags.setter
+    def tags(self, tags: Any) -> None:
+        self._tell_profile("tags", tag_list(tags))
 
     @property
     def step(self) -> int:
@@ -239,8 +284,14 @@ class Run(WandbNames):
 
     @property
     def dir(self) -> str:
-        """The folder of the spool."""
-        return self._engine.folder if self._engine is not None else self.settings.folder
+        """A folder for what a script keeps beside its run: that of its spool, a temporary one if it has none."""
+        if self._engine is not None:
+            return self._engine.folder
+        if self._own_dir is None:
+            import tempfile
+
+            self._own_dir = tempfile.mkdtemp(prefix="arwandb-")
+        return self._own_dir
 
     def _server_run(self) -> dict[str, Any]:
         sender = self._engine.sender if self._engine is not None else None
@@ -278,7 +329,12 @@ class Run(WandbNames):
         Without a timeout it takes `ARWANDB_FINISH_TIMEOUT` (15) at most, and two or three seconds where no server listens.
         """
         is_patient = timeout is not None
-        seconds = self.settings.finish_timeout if timeout is None else max(0.0, float(timeout))
+        try:
+            seconds = self.settings.finish_timeout if timeout is None else max(0.0, float(timeout))
+        except (TypeError, ValueError, OverflowError):
+            seconds = self.settings.finish_timeout
+            notice.once("timeout", f"finish() waits for a number of seconds, not {timeout!r}; it waits for {seconds:g}")
+        seconds = min(seconds, _LONGEST_WAIT_S)
         self.end(status, seconds, exit_code=exit_code, is_quiet=bool(quiet), is_patient=is_patient)
 
     def end(

@@ -291,7 +291,7 @@ class Sender:
         if pause is not None:
             return pause
         reason = str(response.json().get("detail") or response.status)
-        notice.once("papers", f"the server refuses a change of config or summary, it is left out: {reason}")
+        notice.once("papers", f"the server refuses a change of the run's description, it is left out: {reason}")
         self._papers_version = version
         return now
 

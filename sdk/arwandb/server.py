@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import Error
+from .errors import Error
 from .http import Http, Request, Response, to_json
 from .settings import Settings
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from . import notice
+from .errors import UsageError
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8090"
 DEFAULT_FOLDER = "arwandb-spool"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# What a name must not have: control and invisible characters, and what means something in addresses.
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f/\\#?%:\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_LONGEST = {"name": 255, "group": 255, "job_type": 255, "notes": 65_536, "tag": 128}
+_MOST_TAGS = 100
 _MODES = {
     "online": "online",
     "run": "online",
@@ -30,10 +37,6 @@ _RESUME = {
 }
 
 
-class UsageError(ValueError):
-    """`init()` was called with something that cannot work; the message is one plain line."""
-
-
 class Settings:
     """The settings of one run, read once. Raises `UsageError` for values that cannot work."""
 
@@ -49,12 +52,12 @@ class Settings:
         self.run_id: str | None = self._id("id", "RUN_ID")
         self.writer_id: str | None = self._id("writer_id")
         self.resume = self._resume()
-        self.folder = os.path.abspath(os.path.expanduser(str(self._pick("dir", default=DEFAULT_FOLDER))))
+        self.folder = _absolute(str(self._pick("dir", default=DEFAULT_FOLDER)))
         self.name: str | None = self._text("name")
         self.notes: str | None = self._text("notes")
         self.group: str | None = self._text("group", "RUN_GROUP")
         self.job_type: str | None = self._text("job_type")
-        self.tags = self._tags()
+        self.tags = tag_list(self._pick("tags"))
         self.has_system_metrics = _truth(self._pick("system_metrics", default=True))
         self.system_interval = max(1.0, self._seconds("system_interval", 15.0))
         self.flush_interval = max(0.05, self._seconds("flush_interval", 1.0))
@@ -82,12 +85,11 @@ class Settings:
 
     def _text(self, name: str, variable: str | None = None) -> str | None:
         value = self._pick(name, variable)
-        return None if value is None else str(value)
+        return None if value is None else fitting(value, name)
 
     def _name(self, name: str, default: str) -> str:
         value = str(self._pick(name, default=default))
-        is_unfit = any(ord(character) < 32 or character in "/\\#?%:" for character in value)
-        if not 1 <= len(value) <= 128 or is_unfit or value.strip() != value or value in {".", ".."}:
+        if not 1 <= len(value) <= 128 or _UNFIT.search(value) or value.strip() != value or value in {".", ".."}:
             raise UsageError(f"{name} must be 1 to 128 characters without / \\ # ? % : and outer spaces, not {value!r}")
         return value
 
@@ -115,13 +117,6 @@ class Settings:
             raise UsageError(f"resume must be allow, must or never, not {given!r}")
         return _RESUME[word]
 
-    def _tags(self) -> list[str]:
-        given = self._pick("tags")
-        if given is None:
-            return []
-        parts = given.split(",") if isinstance(given, str) else given
-        return [str(tag).strip() for tag in parts if str(tag).strip()]
-
     def _seconds(self, name: str, default: float) -> float:
         given = self._pick(name, default=default)
         try:
@@ -131,6 +126,32 @@ class Settings:
         if not 0 <= value < 1e12:
             raise UsageError(f"{name} must be a number, not {given!r}")
         return value
+
+
+def fitting(value: Any, name: str) -> str:
+    """The text as the server takes it: a name that is too long is cut, and loses nobody the rest of a description."""
+    text = str(value).encode("utf-8", "replace").decode().replace("\0", "")
+    if len(text) > _LONGEST[name]:
+        notice.once(f"long {name}", f"{name}: at most {_LONGEST[name]:,} characters are kept, the rest is left out")
+    return text[: _LONGEST[name]]
+
+
+def tag_list(given: Any) -> list[str]:
+    """The tags of a list, or of a text with commas. Raises `UsageError` for what is neither."""
+    parts = given.split(",") if isinstance(given, str) else given
+    if parts is not None and not isinstance(parts, Iterable):
+        raise UsageError(f"tags must be a list of texts, not {given!r}")
+    found = [fitting(str(tag).strip(), "tag") for tag in parts or () if tag is not None and str(tag).strip()]
+    if len(found) > _MOST_TAGS:
+        notice.once("tags", f"a run has at most {_MOST_TAGS} tags; the rest of them is left out")
+    return found[:_MOST_TAGS]
+
+
+def _absolute(folder: str) -> str:
+    try:
+        return os.path.abspath(os.path.expanduser(folder))
+    except OSError:  # the current folder was removed: nothing can be made there, and the spool goes elsewhere
+        return folder
 
 
 def _truth(value: Any) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from . import code, trees, worktree
+from .errors import UsageError
 from .ignore import Ignore, is_secret, lines_of, outer_rules
-from .settings import UsageError
 from .trees import File
 
 # More than this is no code; somebody forgot to name a folder of data in .gitignore.

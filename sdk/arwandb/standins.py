@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import IO, Any
 
-from .runs import new_id
+from .runs import Run, new_id
 
 
 class _StandIn:
@@ -61,8 +64,51 @@ class Graph(_StandIn):
     """Stands in for `wandb.Graph`."""
 
 
+class Bokeh(_StandIn):
+    """Stands in for `wandb.Bokeh`."""
+
+
+class Classes(_StandIn):
+    """Stands in for `wandb.Classes`."""
+
+
+class Box3D(_StandIn):
+    """Stands in for `wandb.Box3D`."""
+
+
+class JoinedTable(_StandIn):
+    """Stands in for `wandb.JoinedTable`."""
+
+
 class Artifact(_StandIn):
-    """Stands in for `wandb.Artifact`."""
+    """Stands in for `wandb.Artifact`: it can be described and filled, and holds nothing. What it should give cannot be had."""
+
+    def __init__(
+        self, name: str = "", type: str = "", description: Any = None, metadata: Any = None, **more: Any
+    ) -> None:
+        super().__init__(**more)
+        self.name, self.type, self.description = str(name), str(type), description
+        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.aliases: list[str] = []
+        self.tags: list[str] = []
+        self.version = "latest"
+
+    def new_file(self, name: str, mode: str = "w", encoding: str | None = None) -> IO[Any]:
+        """A file to write into, which is not kept."""
+        return open(os.devnull, mode, encoding=None if "b" in mode else encoding or "utf-8")
+
+    def wait(self, timeout: float | None = None) -> Artifact:
+        """There is nothing to wait for."""
+        return self
+
+    def download(self, *_: Any, **__: Any) -> str:
+        """It has no files; a script that needs them cannot go on."""
+        raise NotImplementedError(
+            f"arwandb has no files of {self.name!r}: log artifacts with arwandb.autoresearch.artifact(), and fetch them with "
+            "arwandb.autoresearch.get_artifact(name, ref).download(folder)"
+        )
+
+    file = get = get_entry = get_path = checkout = download
 
 
 class Settings(_StandIn):
@@ -76,10 +122,15 @@ class Settings(_StandIn):
 class Table(_StandIn):
     """Stands in for `wandb.Table`; keeps its rows, so that scripts that read them back work."""
 
-    def __init__(self, columns: Any = None, data: Any = None, *given: Any, **more: Any) -> None:
-        super().__init__(*given, **more)
-        self.columns = list(columns or [])
-        self.data = [list(row) for row in data] if isinstance(data, (list, tuple)) else []
+    def __init__(
+        self, columns: Any = None, data: Any = None, rows: Any = None, dataframe: Any = None, **more: Any
+    ) -> None:
+        super().__init__(**more)
+        if dataframe is not None:
+            columns, data = dataframe.columns, dataframe.values.tolist()
+        data = rows if data is None else data
+        self.columns = [] if columns is None else list(columns)
+        self.data = [] if data is None else [list(row) for row in data]
 
     def add_data(self, *row: Any) -> None:
         """Add a row."""
@@ -88,6 +139,15 @@ class Table(_StandIn):
     def add_column(self, name: str, data: Any, **_: Any) -> None:
         """Add a column."""
         self.columns.append(name)
+        self.data = [[*row, value] for row, value in zip(self.data or [[] for _ in data], data, strict=False)]
+
+    def get_column(self, name: str, convert_to: Any = None) -> list[Any]:
+        """The values of a column."""
+        return [row[self.columns.index(name)] for row in self.data]
+
+    def iterrows(self) -> Iterator[tuple[int, list[Any]]]:
+        """The rows with their numbers."""
+        return enumerate(self.data)
 
 
 class AlertLevel:
@@ -108,7 +168,7 @@ def sweep(*_: Any, **__: Any) -> str:
     raise NotImplementedError("arwandb has no sweeps; start one run for each setting, with a common group")
 
 
-agent = sweep
+agent = controller = sweep
 
 
 class _Util:
@@ -133,3 +193,7 @@ class _Plot:
 
 
 plot = _Plot()
+plot_table = plot.table
+
+# What scripts name of W&B's insides: the type of a run, and how ids are made.
+sdk = SimpleNamespace(wandb_run=SimpleNamespace(Run=Run), lib=SimpleNamespace(runid=util))

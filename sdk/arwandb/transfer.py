@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from . import Error, trees
+from . import trees
+from .errors import Error
 from .http import Request
 from .server import PATIENCE_S, ApiError, Server, Sink
 from .trees import Changed, File

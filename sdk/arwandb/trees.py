@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import Error
+from .errors import Error
 
 MAX_PART_BYTES, MAX_PATH_BYTES, MAX_ENTRIES = 255, 1024, 100_000
 PIECE = 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from . import notice
@@ -15,6 +16,7 @@ _NOT_RECORDED = {
     "log_artifact": "artifacts are made with arwandb.autoresearch",
     "use_artifact": "artifacts are fetched with arwandb.autoresearch",
     "link_artifact": "artifacts have refs, see arwandb.autoresearch",
+    "restore": "files are not uploaded with a run",
     "log_model": "models are artifacts, see arwandb.autoresearch",
     "use_model": "models are artifacts, see arwandb.autoresearch",
     "link_model": "models are artifacts, see arwandb.autoresearch",
@@ -25,12 +27,22 @@ def _leave_out(name: str) -> None:
     notice.once(name, f"{name}() is not recorded: {_NOT_RECORDED[name]}")
 
 
+def _as_artifact(given: Any, name: str | None, *, type: Any = None, **_: Any) -> Any:
+    """The artifact itself; one that holds nothing for a path or a name."""
+    if not isinstance(given, (str, os.PathLike)):
+        return given
+    from .standins import Artifact
+
+    return Artifact(name or os.path.basename(given), type or "")
+
+
 class WandbNames:
     """Base of `Run`: its attributes and methods that W&B has and arwx does not need."""
 
     settings: Settings
     project: str
     id: str
+    started_at: float
 
     @property
     def entity(self) -> str:
@@ -39,14 +51,6 @@ class WandbNames:
     @property
     def path(self) -> str:
         return f"{self.project}/{self.id}"
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        return tuple(self.settings.tags)
-
-    @property
-    def notes(self) -> str | None:
-        return self.settings.notes
 
     @property
     def group(self) -> str | None:
@@ -72,6 +76,25 @@ class WandbNames:
     def sweep_id(self) -> None:
         return None
 
+    sweep_url = sweep_id
+
+    @property
+    def start_time(self) -> float:
+        return self.started_at
+
+    @property
+    def starting_step(self) -> int:
+        return 0
+
+    def get_sweep_url(self) -> None:
+        return None
+
+    def to_html(self, *_: Any, **__: Any) -> str:
+        return ""
+
+    def display(self, *_: Any, **__: Any) -> bool:
+        return False
+
     def project_name(self) -> str:
         return self.project
 
@@ -89,18 +112,18 @@ class WandbNames:
         return []
 
     def restore(self, *_: Any, **__: Any) -> None:
-        return None
+        _leave_out("restore")
 
     def log_code(self, *_: Any, **__: Any) -> None:
         _leave_out("log_code")
 
-    def log_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
+    def log_artifact(self, artifact_or_path: Any = None, name: str | None = None, *_: Any, **more: Any) -> Any:
         _leave_out("log_artifact")
-        return artifact
+        return _as_artifact(artifact_or_path, name, **more)
 
-    def use_artifact(self, artifact: Any = None, *_: Any, **__: Any) -> Any:
+    def use_artifact(self, artifact_or_name: Any = None, *_: Any, **more: Any) -> Any:
         _leave_out("use_artifact")
-        return artifact
+        return _as_artifact(artifact_or_name, None, **more)
 
     def link_artifact(self, *_: Any, **__: Any) -> None:
         _leave_out("link_artifact")

@@ -111,6 +111,7 @@ class Model:
         if method == "PATCH":
             for name in ("config", "summary"):
                 known[name].update(body.get(name, {}))
+            known.update({name: body[name] for name in ("name", "notes", "tags") if name in body})
         elif rest == ["finish"]:
             known["status"] = body.get("status", "finished")
             known["summary"].update(body.get("summary", {}))

@@ -1,10 +1,13 @@
 """What one may call, and scripts that were written for W&B."""
 
 import ast
+import copy
+import pickle
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,56 @@ wandb.alert(title="t", text="x", level=wandb.AlertLevel.WARN)
 wandb.unwatch()
 wandb.finish(exit_code=0)
 """,
+    "a run that is named after it began": """
+run = wandb.init(project="p", id="w", name="first", tags=["a"])
+run.name = "second"
+wandb.run.tags += ("b",)
+wandb.run.notes = "why"
+wandb.run.save()
+assert (run.name, run.tags, run.notes) == ("second", ("a", "b"), "why")
+for step in range(10):
+    run.log(data={"loss": 1.0})
+wandb.log(data={"lr": 0.1}, step=10)
+assert (run.starting_step, run.sweep_url, run.to_html()) == (0, None, "") and run.start_time > 1e9
+assert run.url.startswith(run.project_url + "/runs/")
+wandb.finish()
+""",
+    "artifacts and tables": """
+def trained(run: wandb.sdk.wandb_run.Run) -> wandb.Artifact:
+    artifact = wandb.Artifact("model", type="model", metadata={"layers": 2})
+    artifact.metadata["heads"] = 4
+    artifact.aliases.append("best")
+    with artifact.new_file("notes.txt") as file:
+        file.write("trained")
+    with artifact.new_file("weights.bin", mode="wb") as file:
+        file.write(b"0")
+    assert (artifact.name, artifact.type, artifact.metadata) == ("model", "model", {"layers": 2, "heads": 4})
+    return run.log_artifact(artifact, aliases=["latest"]).wait()
+
+run = wandb.init(project="p", id="w", dir=None, sync_tensorboard=False)
+with open(os.path.join(run.dir, "model.pt"), "w") as file:
+    file.write("weights")
+trained(run)
+run.log_artifact("model.pt", name="m", type="model").wait()
+wandb.log_model("model.pt", name="m")
+wandb.link_model("model.pt", "registry")
+wandb.mark_preempting()
+table = wandb.Table(columns=["a"], data=[[1], [2]])
+table.add_column("b", [3, 4])
+assert [row for _, row in table.iterrows()] == [[1, 3], [2, 4]] and table.get_column("b") == [3, 4]
+masks = wandb.Image([[0]], classes=wandb.Classes([{"id": 0, "name": "a"}]))
+try:
+    run.use_artifact("data:latest").download()
+    raise SystemExit("there are no such files")
+except NotImplementedError as error:
+    assert "autoresearch.get_artifact" in str(error)
+except (wandb.errors.CommError, wandb.Error):
+    raise SystemExit("another error is meant")
+for step in range(10):
+    wandb.log({"loss": 1.0, "table": table, "image": masks, "plot": wandb.plot_table("x", table, {}, {})})
+wandb.termerror("done")
+wandb.finish()
+""",
 }
 
 
@@ -82,9 +135,43 @@ def test_an_ordinary_wandb_script_runs_unchanged(standin: StandIn, script: Calla
     assert standin.model.runs["w"]["status"] == "finished"
 
 
+def test_a_run_is_renamed_at_the_server(standin: StandIn) -> None:
+    run = arwandb.init(id="w", tags="a", notes="then")
+    until(lambda: "w" in standin.model.runs)
+    assert run.name == "quiet-heron-1"
+    run.name, run.tags, run.notes = "now", ["b", "c"], None
+    assert (run.name, run.tags, run.notes) == ("now", ("b", "c"), None)
+    arwandb.finish()
+    told = standin.model.runs["w"]
+    assert (told["name"], told["tags"], told["notes"]) == ("now", ["b", "c"], None)
+
+
+def test_a_run_is_renamed_offline_too(standin: StandIn, spool: Path) -> None:
+    run = arwandb.init(id="w", mode="offline")
+    run.name = "late"
+    run.config.lr = 1.0
+    arwandb.finish()
+    (receipt,) = arwandb.sync(str(spool))
+    told = standin.model.runs["w"]
+    assert (receipt.is_intact, told["name"], told["config"]) == (True, "late", {"lr": 1.0})
+
+
+def test_what_is_too_long_is_cut_and_takes_nothing_else_along(
+    standin: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server would refuse the whole description for one tag, and the config with it."""
+    arwandb.init(id="w", name="n" * 300, notes="x" * 70_000, tags=["t" * 200, "ok", None, "\ud800"], config={"lr": 1.0})
+    arwandb.finish()
+    told = standin.model.runs["w"]
+    assert (len(told["name"]), len(told["notes"]), told["tags"]) == (255, 65_536, ["t" * 128, "ok", "?"])
+    assert told["config"] == {"lr": 1.0}
+    assert "at most 255 characters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "given",
-    [{"project": "a/b"}, {"project": "x" * 129}, {"id": "no spaces"}, {"writer_id": "a.b"}, {"mode": "sometimes"}, {"config": 7},
+    [{"project": "a/b"}, {"project": "x" * 129}, {"project": "a\u200b"}, {"project": "\ud800"}, {"tags": 5},
+     {"id": "no spaces"}, {"writer_id": "a.b"}, {"mode": "sometimes"}, {"config": 7},
      {"resume": "perhaps"}, {"nonsense": 1}, {"base_url": "ftp://x"}, {"system_interval": "often"}],
 )  # fmt: skip
 def test_arguments_that_cannot_work_are_refused_at_once(given: dict[str, Any], spool: Path) -> None:
@@ -156,6 +243,90 @@ def test_config_takes_anything_and_masks_secrets(standin: StandIn) -> None:
     arwandb.finish()
     config = standin.model.runs["c"]["config"]
     assert config == {"api_key": "***", "pad_token": "<pad>", "nan": "nan", "path": "a", "t": [1, 2]}
+
+
+def test_config_holds_what_no_json_has(standin: StandIn) -> None:
+    @dataclass(slots=True)
+    class Optimizer:
+        name: str
+        betas: tuple[float, float]
+
+    @dataclass(slots=True)
+    class Options:
+        layers: int
+        optimizer: Optimizer
+
+    run = arwandb.init(id="c", config=Options(2, Optimizer("adam", (0.9, 0.99))))
+    run.config["huge"] = 10**5000
+    run.summary["huge"] = {"er": [10**5000]}
+    arwandb.finish()
+    config = standin.model.runs["c"]["config"]
+    assert (config["layers"], config["optimizer"]) == (2, {"name": "adam", "betas": [0.9, 0.99]})
+    assert config["huge"].startswith("0x")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+def test_a_copy_of_the_config_is_a_mapping_of_its_own(standin: StandIn, copied: Callable[[Any], Any]) -> None:
+    run = arwandb.init(id="c", config={"lr": 1.0, "deep": {"layers": 2}})
+    other = copied(run.config)
+    assert (dict(other), other.lr) == ({"lr": 1.0, "deep": {"layers": 2}}, 1.0)
+    other.lr = 2.0
+    arwandb.finish()
+    assert standin.model.runs["c"]["config"]["lr"] == 1.0
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, float("nan"), "3", "soon", -1])
+def test_finish_takes_any_timeout(standin: StandIn, timeout: Any) -> None:
+    run = arwandb.init(id="w")
+    arwandb.log({"loss": 1.0})
+    until(lambda: run.status()["stored"] == 1)
+    arwandb.finish(timeout=timeout)
+    assert run.is_finished
+
+
+def test_the_end_does_not_wait_for_a_key_that_is_refused(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, spool: Path
+) -> None:
+    import time
+
+    monkeypatch.setenv("ARWANDB_API_KEY", "arwx_live_nobody")
+    arwandb.init(id="w")
+    arwandb.log({"loss": 1.0})
+    start = time.monotonic()
+    arwandb.finish()
+    assert time.monotonic() - start < 10  # it would wait for 15 seconds
+    monkeypatch.setenv("ARWANDB_API_KEY", standin.key)
+    (receipt,) = arwandb.sync(str(spool))
+    assert (receipt.is_intact, receipt.delivered) == (True, 1)
+
+
+def test_without_a_current_folder_training_goes_on(script: Callable[..., Any], standin: StandIn) -> None:
+    process = script(
+        """
+folder = os.path.abspath("gone")
+os.mkdir(folder)
+os.chdir(folder)
+os.rmdir(folder)
+arwandb.init(id="w")
+arwandb.log({"loss": 1.0})
+arwandb.finish()
+""",
+        ARWANDB_DIR="",
+    )
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert standin.model.values("w", "loss") == [1.0]
+
+
+def test_login_goes_on_where_no_key_can_be_kept(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("in the way")
+    monkeypatch.setenv("ARWANDB_API_KEY", "")
+    assert arwandb.login(key=standin.key)
+    run = arwandb.init(id="w")
+    arwandb.finish()
+    assert "w" in standin.model.runs, run.status()
 
 
 def test_the_commit_is_read_from_the_repository(tmp_path: Path) -> None:
