@@ -1,48 +1,30 @@
-"""Artifacts: named outputs of a project with numbered versions, movable refs, and lineage.
+"""Artifacts: named outputs of a project, with numbered versions and movable refs.
 
 A version is a tree of blobs, for ever; the same tree is the same version. Refs point at versions and can be moved, each
-move is kept. Lineage ties a version to the runs and experiments that made it and to those that used it.
+move is kept. Who made and who used a version is in `arwx.lineage`.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, select
 
-from arwx import blobs, clock, db, experiments, ids, pages, trees
+from arwx import blobs, clock, db, ids, lineage, pages, trees
 from arwx.access import Scope
 from arwx.errors import Conflict, NotFound, invalid
 from arwx.frontier import Verdict
-from arwx.models import (
-    Artifact,
-    ArtifactLink,
-    ArtifactMove,
-    ArtifactRef,
-    ArtifactVersion,
-    Experiment,
-    Project,
-    Run,
-)
+from arwx.lineage import CONSUMER, PRODUCER, Lineage, Link
+from arwx.models import Artifact, ArtifactMove, ArtifactRef, ArtifactVersion, Project
 from arwx.trees import Entry
 
 LATEST = "latest"
-PRODUCER, CONSUMER = "producer", "consumer"
 MAX_METADATA_BYTES = 2**20
 # What names a version by itself, and what is an address under an artifact.
 _NUMBER = re.compile(r"v?([0-9]+)\Z", re.IGNORECASE)
 _RESERVED = {LATEST, "lineage", "refs"}
-_MANY = 500
-
-
-@dataclass(frozen=True)
-class Link:
-    """A run or an experiment (`kind`) that made or used a version."""
-
-    kind: str
-    id: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +36,11 @@ class VersionView:
     producers: list[Link] = field(default_factory=list)
     consumers: list[Link] = field(default_factory=list)
     verdict: Verdict | None = None
+
+    @property
+    def links(self) -> list[Link]:
+        """The runs and experiments that made or used it."""
+        return [*self.producers, *self.consumers]
 
 
 @dataclass(frozen=True)
@@ -74,17 +61,6 @@ class Shelf:
     versions: list[VersionView]
 
 
-@dataclass(frozen=True)
-class Lineage:
-    """The graph around an artifact: its versions, and the runs and experiments that made or used them."""
-
-    versions: list[ArtifactVersion]
-    refs: dict[int, list[str]]
-    experiments: dict[str, Experiment]
-    runs: dict[str, Run]
-    links: list[ArtifactLink]
-
-
 def log(
     scope: Scope, project: Project, name: str, entries: Sequence[Entry], fields: dict[str, Any]
 ) -> tuple[Artifact, ArtifactVersion, bool]:
@@ -99,7 +75,7 @@ def log(
     if len(msgspec.json.encode(metadata)) > MAX_METADATA_BYTES:
         raise invalid("metadata", "must have at most 1 MiB as JSON")
     blobs.require(scope, tree)
-    producer = _target(scope, fields["produced_by"], "produced_by") if fields.get("produced_by") else None
+    producer = lineage.maker(scope, fields["produced_by"], "produced_by") if fields.get("produced_by") else None
     # Everybody who logs this artifact waits here for the others, so that numbers have no gaps.
     artifact = _locked(scope, project, name, fields.get("type"))
     digest = trees.digest(tree)
@@ -122,7 +98,7 @@ def log(
         scope.db.add(version)
         scope.db.flush()
     if producer is not None:
-        _link(scope, version, PRODUCER, producer)
+        lineage.tie(scope, version, PRODUCER, producer)
     return artifact, version, is_new
 
 
@@ -188,14 +164,6 @@ def promote(scope: Scope, artifact: Artifact, ref: str, label: str | int) -> Art
     return version
 
 
-def use(scope: Scope, version: ArtifactVersion, run_id: str | None, experiment_id: str | None) -> bool:
-    """Note that a run or an experiment used the version; and whether that is new."""
-    if (run_id is None) == (experiment_id is None):
-        raise invalid("run_id", "or experiment_id must be given, and not both")
-    user = Link("run", scope.run(run_id).id) if run_id else Link("experiment", scope.experiment(experiment_id or "").id)
-    return _link(scope, version, CONSUMER, user)
-
-
 def page(
     scope: Scope, limit: int, cursor: str | None, *, project: str | None = None, kind: str | None = None
 ) -> pages.Page[ArtifactView]:
@@ -255,8 +223,8 @@ def version_views(scope: Scope, artifact: Artifact, found: Sequence[ArtifactVers
 def _version_views(
     scope: Scope, artifacts: Sequence[Artifact], found: Sequence[ArtifactVersion]
 ) -> dict[str, list[VersionView]]:
-    links = _links(scope, found)
-    verdicts = scores(scope, links)
+    links = lineage.links(scope, found)
+    verdicts = lineage.scores(scope, links)
     refs = {id_: _by_version(refs) for id_, refs in _refs(scope, artifacts).items()}
     shown: dict[str, list[VersionView]] = {artifact.id: [] for artifact in artifacts}
     for version in found:
@@ -274,39 +242,6 @@ def _version_views(
     return shown
 
 
-def scores(scope: Scope, links: Iterable[ArtifactLink]) -> dict[tuple[str, int], Verdict]:
-    """The score of each version, by artifact id and number: the newest decision on an experiment that produced it,
-    itself or by its run.
-    """
-    made = [link for link in links if link.role == PRODUCER]
-    runs = _rows(scope, scope.runs(), Run.id, {link.target_id for link in made if link.kind == "run"})
-    wanted: dict[tuple[str, int], set[str]] = {}
-    for link in made:
-        experiment_id = (
-            link.target_id if link.kind == "experiment" else getattr(runs.get(link.target_id), "experiment_id", None)
-        )
-        if experiment_id:
-            wanted.setdefault((link.artifact_id, link.version), set()).add(experiment_id)
-    rows = _rows(scope, scope.experiments(), Experiment.id, set().union(*wanted.values())).values()
-    found = experiments.verdicts(scope, rows)
-    judged = {which: [found[one] for one in ids if one in found] for which, ids in wanted.items()}
-    return {which: max(some, key=lambda one: one.decided_at) for which, some in judged.items() if some}
-
-
-def titles(scope: Scope, views: Iterable[VersionView]) -> dict[Link, str]:
-    """What people call those who made or used these versions: `#12` an experiment, a run its name. Those that are gone
-    are missing.
-    """
-    links = {link for view in views for link in (*view.producers, *view.consumers)}
-    named = {kind: {link.id for link in links if link.kind == kind} for kind in ("experiment", "run")}
-    tried = _rows(scope, scope.experiments(), Experiment.id, named["experiment"])
-    ran = _rows(scope, scope.runs(), Run.id, named["run"])
-    return {
-        **{Link("experiment", row.id): f"#{row.index}" for row in tried.values()},
-        **{Link("run", row.id): row.name for row in ran.values()},
-    }
-
-
 def moves(scope: Scope, artifact: Artifact, limit: int) -> list[ArtifactMove]:
     """The last moves of its refs, newest first."""
     return list(
@@ -319,18 +254,11 @@ def moves(scope: Scope, artifact: Artifact, limit: int) -> list[ArtifactMove]:
     )
 
 
-def lineage(scope: Scope, artifact: Artifact, limit: int) -> Lineage:
+def graph(scope: Scope, artifact: Artifact, limit: int) -> Lineage:
     """What made and what used the newest `limit` versions."""
     found = scope.db.scalars(_versions(artifact).order_by(ArtifactVersion.number.desc()).limit(limit)).all()
-    links = _links(scope, found)
-    named = {kind: {link.target_id for link in links if link.kind == kind} for kind in ("experiment", "run")}
-    return Lineage(
-        list(reversed(found)),
-        _by_version(_refs(scope, [artifact]).get(artifact.id, {})),
-        _rows(scope, scope.experiments(), Experiment.id, named["experiment"]),
-        _rows(scope, scope.runs(), Run.id, named["run"]),
-        links,
-    )
+    refs = _by_version(_refs(scope, [artifact]).get(artifact.id, {}))
+    return lineage.graph(scope, list(reversed(found)), refs)
 
 
 def tree(version: ArtifactVersion) -> list[Entry]:
@@ -365,54 +293,9 @@ def _locked(scope: Scope, project: Project, name: str, kind: str | None) -> Arti
     return artifact
 
 
-def _target(scope: Scope, target_id: str, name: str) -> Link:
-    """The experiment of this id, or else the run."""
-    ids.check(target_id, name)
-    try:
-        return Link("experiment", scope.experiment(target_id).id)
-    except NotFound:
-        pass
-    try:
-        return Link("run", scope.run(target_id).id)
-    except NotFound:
-        raise NotFound("No such experiment or run.") from None
-
-
-def _link(scope: Scope, version: ArtifactVersion, role: str, link: Link) -> bool:
-    made = (
-        db.insert(scope.db, ArtifactLink)
-        .values(
-            org_id=version.org_id,
-            artifact_id=version.artifact_id,
-            version=version.number,
-            role=role,
-            kind=link.kind,
-            target_id=link.id,
-            created_by=scope.actor,
-            created_at=clock.now(),
-        )
-        .on_conflict_do_nothing(index_elements=["org_id", "artifact_id", "version", "role", "kind", "target_id"])
-        .returning(ArtifactLink.target_id)
-    )
-    return scope.db.scalar(made) is not None
-
-
 def _versions(artifact: Artifact) -> Select[ArtifactVersion]:
     return select(ArtifactVersion).where(
         ArtifactVersion.org_id == artifact.org_id, ArtifactVersion.artifact_id == artifact.id
-    )
-
-
-def _links(scope: Scope, versions: Iterable[ArtifactVersion]) -> list[ArtifactLink]:
-    which = [(version.artifact_id, version.number) for version in versions]
-    return list(
-        scope.db.scalars(
-            select(ArtifactLink)
-            .where(
-                ArtifactLink.org_id == scope.org_id, tuple_(ArtifactLink.artifact_id, ArtifactLink.version).in_(which)
-            )
-            .order_by(ArtifactLink.version, ArtifactLink.created_at, ArtifactLink.target_id)
-        )
     )
 
 
@@ -447,13 +330,3 @@ def _by_version(refs: dict[str, int]) -> dict[int, list[str]]:
     for name, version in refs.items():
         found.setdefault(version, []).append(name)
     return found
-
-
-def _rows(scope: Scope, query: Select[Any], column: Any, wanted: Collection[str]) -> dict[str, Any]:
-    """Rows by id, asked for in parts: a version may be used by thousands of runs."""
-    ordered = sorted(wanted)
-    return {
-        row.id: row
-        for start in range(0, len(ordered), _MANY)
-        for row in scope.db.scalars(query.where(column.in_(ordered[start : start + _MANY])))
-    }

@@ -46,6 +46,7 @@ ROOMS = [
         "artifacts",
         "blobs",
         "files",
+        "lineage",
         "charts",
         "code",
         "deletion",

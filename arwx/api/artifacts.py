@@ -2,7 +2,7 @@
 
 from flask import Response, g
 
-from arwx import artifacts, projects, web
+from arwx import artifacts, lineage, projects, web
 from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import operation
 
@@ -55,7 +55,7 @@ def get_artifact(name: str) -> Response:
 def get_lineage(name: str) -> Response:
     """What made and what used its versions, as nodes and edges."""
     artifact = g.scope.artifact(name, query.text("project"))
-    found = artifacts.lineage(g.scope, artifact, query.whole("limit", 1, MOST_IN_GRAPH) or MOST_IN_GRAPH)
+    found = artifacts.graph(g.scope, artifact, query.whole("limit", 1, MOST_IN_GRAPH) or MOST_IN_GRAPH)
     return web.conditional(shapes.answer(shapes.lineage(found, artifact, g.scope.project_of(artifact).name)))
 
 
@@ -88,6 +88,6 @@ def use_version(name: str, ref: str) -> Response:
     user = body.json_as(bodies.Use)
     artifact = g.scope.writable.artifact(name, query.text("project") or user.project)
     version = artifacts.resolve(g.scope, artifact, ref)
-    is_new = artifacts.use(g.scope, version, user.run_id, user.experiment_id)
+    is_new = lineage.use(g.scope, version, user.run_id, user.experiment_id)
     view = artifacts.version_views(g.scope, artifact, [version])[0]
     return shapes.answer(shapes.version(view, artifact, g.scope.project_of(artifact).name), 201 if is_new else 200)

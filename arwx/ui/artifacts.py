@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 
-from arwx import actors, artifacts, blobs, downloads, trees
+from arwx import actors, artifacts, blobs, downloads, lineage, trees
 from arwx.errors import ArwxError
 from arwx.models import Artifact, Project
 from arwx.svg import lineage as graph
@@ -27,7 +27,7 @@ def lens(name: str) -> str:
         head=frame.head(project),
         shelves=page.items,
         next=page.next,
-        titles=artifacts.titles(g.scope, views),
+        titles=lineage.titles(g.scope, [link for view in views for link in view.links]),
     )
 
 
@@ -59,7 +59,7 @@ def _artifact(project: Project, row: Artifact, error: ArwxError | None = None) -
         file_count=len(files),
         opened=reading.opened(files),
         compared=_compared(row, view),
-        titles=artifacts.titles(g.scope, [*shown, view]),
+        titles=lineage.titles(g.scope, [link for one in [*shown, view] for link in one.links]),
         moves=moves,
         names=actors.names(g.scope, [move.created_by for move in moves] + [one.version.created_by for one in shown]),
         graph=_graph(project, row),
@@ -98,7 +98,7 @@ class Node:
 
 def _graph(project: Project, row: Artifact) -> dict[str, Any] | None:
     """The newest versions between those who made and those who used them; nothing when nobody is known."""
-    found = artifacts.lineage(g.scope, row, _IN_GRAPH)
+    found = artifacts.graph(g.scope, row, _IN_GRAPH)
     nodes = {}
     for version in found.versions:
         refs = [ref for ref in found.refs.get(version.number, []) if ref != artifacts.LATEST]
@@ -107,7 +107,7 @@ def _graph(project: Project, row: Artifact) -> dict[str, Any] | None:
         nodes[id_] = Node(id_, graph.VERSIONS, f"v{version.number}", ", ".join(refs), address, WINNER in refs)
     edges = []
     for link in found.links:
-        column = graph.MAKERS if link.role == artifacts.PRODUCER else graph.USERS
+        column = graph.MAKERS if link.role == lineage.PRODUCER else graph.USERS
         id_ = f"{column}:{link.kind}:{link.target_id}"
         if link.kind == "experiment" and (tried := found.experiments.get(link.target_id)):
             address = url_for("ui.experiment", name=project.name, experiment_id=tried.id)
