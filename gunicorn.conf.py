@@ -5,9 +5,13 @@ from gevent import monkey
 monkey.patch_all()  # before anything opens a socket or makes a lock
 
 import ctypes  # noqa: E402
+import errno  # noqa: E402
 import gc  # noqa: E402
 import os  # noqa: E402
+import resource  # noqa: E402
 import shutil  # noqa: E402
+import socket  # noqa: E402
+import time  # noqa: E402
 from typing import Any, NoReturn  # noqa: E402
 
 import click  # noqa: E402
@@ -15,10 +19,9 @@ import click  # noqa: E402
 from arwx.config import CannotStart, Settings, from_environment  # noqa: E402
 
 # A host that assigns a port wants to reach it from outside; on one's own machine nobody else needs to.
-_host = os.environ.get("ARWX_HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1")  # noqa: S104
-bind = f"{_host}:{os.environ.get('PORT') or 8090}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-worker_class = "gevent"
+_host = (os.environ.get("ARWX_HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1")).strip("[]")  # noqa: S104
+bind = f"{f'[{_host}]' if ':' in _host else _host}:{os.environ.get('PORT') or 8090}"
+worker_class = "arwx.worker.Worker"
 worker_connections = 1000
 preload_app = True
 
@@ -32,8 +35,16 @@ limit_request_fields = 100
 limit_request_field_size = 8190
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 
+# As many files as the host allows: a thousand connections are a thousand of them, and what they ask for are more.
+_files, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(_files, min(_most_files, 65_536)), _most_files))
+
 accesslog = None  # the application writes one JSON line a request
 loglevel = "warning"
+
+
+# How long a server that was told to end may still hold the port.
+_PORT_PATIENCE_S = 3.0
 
 
 def _settings() -> Settings:
@@ -50,11 +61,26 @@ def _stop(line: str) -> NoReturn:
 
 
 _settings_now = _settings()
+workers = _settings_now.workers
 
-if _settings_now.metrics_token:
-    # Each process counts in files of its own; what a start before this one left is no count of this one.
-    _counted = _settings_now.data_dir / "metrics"
-    shutil.rmtree(_counted, ignore_errors=True)
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+_counted = _settings_now.data_dir / "metrics" / str(os.getpid())
+if _settings_now.metrics_token and os.environ.get("PROMETHEUS_MULTIPROC_DIR") != str(_counted):
+    # Each process counts in files of its own. What servers left that are gone is no count of this one; another that
+    # runs on the same data goes on counting.
+    for _left in _counted.parent.glob("*"):
+        if _left == _counted or not _is_running(_left.name):
+            shutil.rmtree(_left, ignore_errors=True)
     _counted.mkdir(parents=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_counted)
 
@@ -64,15 +90,34 @@ def on_starting(server: Any) -> None:
     from arwx import db, people, schema
 
     with db.Database(_settings_now.database_url).reading() as session:
-        if trouble := schema.trouble(session):
+        if trouble := schema.trouble(session, in_detail=True):
             _stop(trouble)
         is_new = people.count(session) == 0
+    _refuse_taken_port()
     address = _settings_now.base_url or f"http://127.0.0.1:{_settings_now.port}"
     click.echo(f"arwx serves {address}")
     if is_new and _settings_now.signup != "closed":
         click.echo(
             f"Open {address}/signup: the first account owns the first organization. Then make a key in Settings."
         )
+
+
+def _refuse_taken_port() -> None:
+    """Say in one line that nobody can listen there. Who was asked to end a moment ago may still do so."""
+    if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
+        return  # the socket is handed over
+    ends = time.monotonic() + _PORT_PATIENCE_S
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in _host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((_host, _settings_now.port))
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > ends:
+                    reason = (error.strerror or str(error)).lower()
+                    _stop(f"Port {_settings_now.port} of {_host} cannot be listened on: {reason}. Set PORT to another.")
+        time.sleep(0.1)
 
 
 def when_ready(server: Any) -> None:

@@ -18,6 +18,14 @@ def main() -> None:
 
 def serve() -> None:
     """Become gunicorn. It checks the settings and the database itself, so that nothing is loaded twice."""
+    from arwx import config
+
+    try:
+        # But for this one: gunicorn looks at it before it comes to our settings, and does not take an empty one.
+        os.environ["WEB_CONCURRENCY"] = str(config.workers(os.environ))
+    except config.CannotStart as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
     os.chdir(_ROOT)
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:app"])  # noqa: S606
 

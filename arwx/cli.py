@@ -49,6 +49,8 @@ def migrate() -> None:
     """Bring the database to the schema of this version. Safe to repeat."""
     try:
         schema.upgrade(db.Database(_settings().database_url))
+    except config.CannotStart as error:
+        _stop(str(error), 2)
     except SQLAlchemyError as error:
         _stop(f"The database cannot be migrated: {_first_line(error)}", 2)
 
@@ -276,7 +278,7 @@ def _database(settings: config.Settings) -> Iterator[Session]:
     database = db.Database(settings.database_url)
     try:
         with database.reading() as session:
-            if trouble := schema.trouble(session):
+            if trouble := schema.trouble(session, in_detail=True):
                 _stop(trouble, 2)
         with database.writing() as session:
             yield session

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SHORTEST_SECRET = 32
 
 
 class CannotStart(Exception):
@@ -67,7 +68,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         base_url=_base_url(environ.get("ARWX_BASE_URL")),
         signup=signup,
         port=_whole(environ, "PORT", 8090),
-        workers=_whole(environ, "WEB_CONCURRENCY", 2),
+        workers=workers(environ),
         blob_url=_blob_url(environ.get("ARWX_BLOB_URL")),
         max_blob_bytes=_whole(environ, "ARWX_MAX_BLOB_BYTES", 5 * 2**30, most=2**50),
         proxies=_whole(environ, "ARWX_PROXIES", 0, least=0, most=8),
@@ -79,15 +80,31 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
+def workers(environ: Mapping[str, str]) -> int:
+    """How many processes serve. Raises `CannotStart`."""
+    return _whole(environ, "WEB_CONCURRENCY", 2, most=1000)
+
+
 def _database_url(given: str | None, data_dir: Path) -> str:
     if not given:
-        return f"sqlite:///{data_dir / 'arwx.db'}"
+        return f"sqlite:///{_made(data_dir, 'ARWX_DATA_DIR') / 'arwx.db'}"
     if given.startswith("sqlite:///"):
+        _made(Path(given.removeprefix("sqlite:///")).parent, "The folder of DATABASE_URL")
         return given
     for scheme in ("postgres://", "postgresql://", "postgresql+psycopg://"):
         if given.startswith(scheme):
             return "postgresql+psycopg://" + given.removeprefix(scheme)
     raise CannotStart("DATABASE_URL must begin with postgres://, postgresql:// or sqlite:///.")
+
+
+def _made(folder: Path, name: str) -> Path:
+    """The folder, made for nobody but this user when it is not there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"{name} cannot be used: {error.strerror}: {folder}.") from error
+    return folder
 
 
 def _base_url(given: str | None) -> str | None:
@@ -136,29 +153,38 @@ def _smtp_url(given: str | None) -> str | None:
 def _secret_key(given: str | None, data_dir: Path, *, is_sqlite: bool) -> str:
     """The key that signs cookies. On SQLite it is made at the first start and kept beside the database."""
     if given is not None:
-        if len(given) < 32:
+        if len(given) < _SHORTEST_SECRET:
             raise CannotStart(
-                "SECRET_KEY must have at least 32 characters, such as those that `openssl rand -hex 32` prints."
+                f"SECRET_KEY must have at least {_SHORTEST_SECRET} characters, such as those that `openssl rand -hex 32` prints."
             )
         return given
     if not is_sqlite:
         raise CannotStart("SECRET_KEY must be set when DATABASE_URL names a PostgreSQL server.")
-    path = data_dir / "secret_key"
+    path = _made(data_dir, "ARWX_DATA_DIR") / "secret_key"
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        fresh = data_dir / f".secret_key.{secrets.token_hex(8)}"
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            # A link fails when the name is taken: of two first starts at once, one key wins whole.
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-        return path.read_text().strip()
+        if not path.exists():
+            _make_secret_key(path)
+        kept = path.read_text().strip()
+        if len(kept) < _SHORTEST_SECRET:
+            raise CannotStart(f"{path} is damaged. Take it away for a new one; everybody then signs in again.")
+        return kept
     except OSError as error:
-        raise CannotStart(f"ARWX_DATA_DIR cannot be used: {error.strerror}: {error.filename}.") from error
+        raise CannotStart(f"ARWX_DATA_DIR cannot be used: {error.strerror}: {data_dir}.") from error
+
+
+def _make_secret_key(path: Path) -> None:
+    fresh = path.with_name(f".secret_key.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        # A link fails when the name is taken: of two first starts at once, one key wins whole.
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
 
 
 def _whole(environ: Mapping[str, str], name: str, default: int, most: int = 65535, least: int = 1) -> int:

@@ -1,14 +1,14 @@
 """The engine, the unit of work, and every difference between SQLite and PostgreSQL."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, request
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
@@ -18,6 +18,7 @@ from arwx.errors import Unavailable
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCK_PATIENCE_S = 20.0
+_NOTE_PATIENCE_S = 0.25
 _STATEMENT_TIMEOUT_MS = 20_000
 
 # Connection trouble, the server going down, no resources, serialization failures and deadlocks, lock and statement
@@ -32,6 +33,9 @@ _PASSING_SQLITE = (
 )
 
 
+_log = logging.getLogger("arwx.error")
+
+
 class Database:
     """One database. Sessions are of two kinds: reading ones see one unmoving snapshot, writing ones may lock rows."""
 
@@ -41,9 +45,14 @@ class Database:
         self._reads = self.engine
         self._writes = self.engine.execution_options(arwx_writes=True)
 
-    def session(self, org_id: int | None = None, *, is_writing: bool) -> Session:
-        """A session that begins its transaction at its first statement. The caller commits and closes it."""
+    def session(self, org_id: int | None = None, *, is_writing: bool, patience_s: float = _LOCK_PATIENCE_S) -> Session:
+        """A session that begins its transaction at its first statement. The caller commits and closes it.
+
+        A writer waits for others as long as its patience lasts, then fails in a way that goes by.
+        """
         engine = self._writes if is_writing else self._reads
+        if patience_s != _LOCK_PATIENCE_S:
+            engine = engine.execution_options(arwx_patience_s=patience_s)
         # On PostgreSQL each session has options of its own, in which it says for which organization it is.
         session = Session(engine if self.is_sqlite else engine.execution_options(), expire_on_commit=False)
         if org_id is not None:
@@ -57,11 +66,23 @@ class Database:
             yield session
 
     @contextmanager
-    def writing(self, org_id: int | None = None) -> Iterator[Session]:
+    def writing(self, org_id: int | None = None, *, patience_s: float = _LOCK_PATIENCE_S) -> Iterator[Session]:
         """A transaction of its own: committed at the end of the block, rolled back when it raises."""
-        with self.session(org_id, is_writing=True) as session:
+        with self.session(org_id, is_writing=True, patience_s=patience_s) as session:
             yield session
             session.commit()
+
+    @contextmanager
+    def noting(self, org_id: int | None = None) -> Iterator[Session]:
+        """A transaction for what is good to know and keeps nobody waiting, such as when a key was last used.
+
+        It is given up while others write for long, and where the disk is full: who only reads must not notice.
+        """
+        try:
+            with self.writing(org_id, patience_s=_NOTE_PATIENCE_S) as session:
+                yield session
+        except (DBAPIError, Unavailable):
+            _log.warning("something was not noted", exc_info=True)
 
     def forget_connections(self) -> None:
         """Drop the pool without closing its sockets: they belong to the parent process after a fork."""
@@ -171,6 +192,8 @@ def _begin_postgres(connection: Connection) -> None:
         return
     # Charts and receipts read in several statements; compaction must not move rows between them.
     begin = "BEGIN" if options.get("arwx_writes") else "BEGIN ISOLATION LEVEL REPEATABLE READ"
+    if (patience_s := options.get("arwx_patience_s")) is not None:
+        begin = f"{begin}; SET LOCAL lock_timeout = {int(patience_s * 1000)}"
     if (org_id := options.get("arwx_org_id")) is not None:
         begin = f"{begin}; {_inside(org_id)}"
     connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
@@ -201,9 +224,6 @@ def _postgres_engine(url: str) -> Engine:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    path = make_url(url).database
-    if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
     # The driver must not begin transactions by itself: we say when, and of which kind.
     engine = create_engine(url, connect_args={"check_same_thread": False, "isolation_level": None, "timeout": 5})
     event.listen(engine, "connect", _prepare_sqlite)
@@ -229,12 +249,13 @@ def _begin_sqlite(connection: Connection) -> None:
     SQLite's own busy handler sleeps inside C, where it would stop every other request of a gevent worker.
     """
     driver: Any = connection.connection.driver_connection
-    if not connection.get_execution_options().get("arwx_writes"):
+    options = connection.get_execution_options()
+    if not options.get("arwx_writes"):
         driver.execute("BEGIN")
         return
     driver.execute("PRAGMA busy_timeout=0")
     try:
-        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        deadline = time.monotonic() + options.get("arwx_patience_s", _LOCK_PATIENCE_S)
         pause = 0.0002
         while True:
             try:

@@ -129,11 +129,12 @@ def find(session: Session, secret: str) -> Holder:
 
 
 def note_use(database: db.Database, key: Holder) -> None:
-    """Remember that the key was used, at most once a minute, in a transaction of its own."""
+    """Remember that the key was used, at most once a minute, in a transaction of its own, as far as that can be."""
     now = clock.now()
-    if key.last_used_at is not None and now - key.last_used_at < _USE_IS_NOTED_EVERY:
+    # A moment that is still to come was noted before the clock was set back.
+    if key.last_used_at is not None and timedelta(0) <= now - key.last_used_at < _USE_IS_NOTED_EVERY:
         return
-    with database.writing(key.org_id) as session:
+    with database.noting(key.org_id) as session:
         session.execute(update(ApiKey).where(ApiKey.org_id == key.org_id, ApiKey.id == key.id).values(last_used_at=now))
 
 

@@ -98,10 +98,10 @@ def visitor(db: Session, token: str) -> Visitor | None:
 
 
 def note_visit(database: Database, visitor: Visitor) -> None:
-    """Remember that the session is in use, at most once an hour, in a transaction of its own."""
+    """Remember that the session is in use, at most once an hour, in a transaction of its own, as far as that can be."""
     now = clock.now()
     if now - visitor.login.seen_at > _SEEN_EVERY:
-        with database.writing() as session:
+        with database.noting() as session:
             session.execute(update(Login).where(Login.token_hash == visitor.login.token_hash).values(seen_at=now))
 
 

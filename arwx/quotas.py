@@ -24,6 +24,8 @@ from arwx.models import Allowance, Blob
 BURST_S, HANDFUL_S = 10.0, 0.1
 _MOST_REMEMBERED = 10_000
 _USAGE_KNOWN_FOR_S = 5.0
+# Who waits longer for a bucket is not limited.
+_PATIENCE_S = 1.0
 _log = logging.getLogger("arwx.error")
 
 
@@ -78,7 +80,7 @@ class Quotas:
         mine = (Allowance.org_id == org_id, Allowance.key_id == key_id)
         now = clock.now()
         try:
-            with self.database.writing(org_id) as db:
+            with self.database.writing(org_id, patience_s=_PATIENCE_S) as db:
                 full = {"org_id": org_id, "key_id": key_id, "tokens": float(left.limit), "filled_at": now}
                 db.execute(insert(db, Allowance).values(full).on_conflict_do_nothing())
                 bucket = db.scalars(select(Allowance).where(*mine).with_for_update()).one()

@@ -44,9 +44,11 @@ def begin(database: Database, account: str, ip: str, purpose: str = "login") -> 
     subjects = {address, _subject(f"{purpose} to", account)} if account else {address}
     mine = Try(secrets.token_hex(6), tuple(sorted(subjects)))
     with database.writing() as db:
-        now = clock.now().timestamp()
         rows = {row.subject: row for row in _locked(db, mine.subjects)}
-        counted = {name: [item for item in row.tries if item[1] > now] for name, row in rows.items()}
+        now = clock.now().timestamp()
+        # None counts much longer than it should: then the clock was set back meanwhile.
+        latest = now + WINDOW_S + _PENDING_S
+        counted = {name: [item for item in row.tries if now < item[1] < latest] for name, row in rows.items()}
         wait_s = _wait_s({name: [item[1] for item in items] for name, items in counted.items()}, address, now)
         if not wait_s:
             for name, row in rows.items():

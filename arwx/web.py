@@ -102,9 +102,15 @@ def answer_failures(
 def _record_denial() -> None:
     """One row in the audit log. When even that is impossible, the caller is refused all the same."""
     try:
-        audit.record_apart(db.current(), g.scope, "denied", f"{request.method} {request.path}")
+        audit.record_apart(db.current(), g.scope, "denied", f"{request.method} {_told_path()}")
     except (SQLAlchemyError, Unavailable) as error:
         logging.getLogger("arwx.error").error("denial not recorded", exc_info=error)
+
+
+def _told_path() -> str:
+    """The address, without what opens something by itself: an invitation that was refused here is good elsewhere."""
+    token = (request.view_args or {}).get("token")
+    return request.path.replace(token, "…") if token else request.path
 
 
 def origin() -> Origin:

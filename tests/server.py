@@ -14,10 +14,15 @@ ARWX = Path(sys.executable).parent / "arwx"
 
 
 class Server:
-    """`arwx serve` on a free port of 127.0.0.1, with its own data folder. It can be killed and started again."""
+    """`arwx serve` on a free port of 127.0.0.1, with its own data folder. It can be killed and started again.
 
-    def __init__(self, folder: Path, database_url: str | None = None, **environment: str) -> None:
-        self.folder = folder
+    `through` is a command that becomes another one: it makes the place in which the server is started.
+    """
+
+    def __init__(
+        self, folder: Path, database_url: str | None = None, through: tuple[str, ...] = (), **environment: str
+    ) -> None:
+        self.folder, self._through = folder, through
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -51,7 +56,12 @@ class Server:
         log = (self.folder / "server.log").open("ab")
         # A session of its own, so that killing the group takes the workers along.
         self.process = subprocess.Popen(
-            [ARWX, "serve"], env=self.environment, stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            [*self._through, ARWX, "serve"],
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
         )
         deadline = time.monotonic() + 30
         while True:

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import pytest
 from tests.conftest import KIND
 from tests.make import point
 from tests.postgres import Postgres
-from tests.server import ARWX, ROOT, Server
+from tests.server import Server
 
 IS_FULL = os.environ.get("ARWX_FULL") == "1"
 
@@ -237,44 +236,3 @@ def test_every_acknowledged_point_survives_the_crashing_of_postgresql(tmp_path: 
         server.stop()
     finally:
         postgres.stop()
-
-
-@pytest.mark.parametrize(
-    ("environment", "words"),
-    [
-        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
-        ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none"}, "SECRET_KEY"),
-        ({"SECRET_KEY": "short"}, "SECRET_KEY"),
-        ({"ARWX_SIGNUP": "perhaps"}, "ARWX_SIGNUP"),
-        ({"ARWX_BASE_URL": "example.org"}, "ARWX_BASE_URL"),
-        ({"PORT": "many"}, "PORT"),
-        ({}, "arwx migrate"),
-        ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none", "SECRET_KEY": "s" * 40}, "cannot be reached"),
-    ],
-)
-def test_a_server_that_cannot_start_says_why_in_one_line(
-    tmp_path: Path, environment: dict[str, str], words: str
-) -> None:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("ARWX_", "DATABASE_", "SECRET_", "PORT"))}
-    done = subprocess.run(
-        [ARWX, "serve"],
-        env={**inherited, "ARWX_DATA_DIR": str(tmp_path), **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_two_first_starts_at_once_agree_on_one_secret(tmp_path: Path) -> None:
-    code = "from arwx import config; print(config.from_environment().secret_key)"
-    environment = {**os.environ, "ARWX_DATA_DIR": str(tmp_path)}
-    starts = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, cwd=ROOT)
-        for _ in range(6)
-    ]
-    assert len({start.communicate()[0] for start in starts}) == 1
-    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600

@@ -57,7 +57,7 @@ ROOMS = [
     {"backup", "fsck", "lessons", "metrics", "results", "since", "transfer"},
     {"briefing"},
     {"digest"},
-    {"web", "downloads", "turns"},
+    {"web", "downloads", "turns", "worker"},
     {"api", "ui", "cli"},
 ]
 FLASK_FREE = set().union(*ROOMS[:13]) - {"db"}

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
 from arwx import config, create_app
 from arwx.db import Database
@@ -80,15 +81,24 @@ def test_blobs_end_where_the_quota_does_and_metrics_do_not(ada: Caller, mallory:
     assert upload(mallory, 6000, b"e") == 201  # another organization, another quota
 
 
-def test_a_limiter_that_cannot_count_limits_nobody(app: Flask, ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    from arwx.errors import Unavailable
+def test_whoever_writes_for_long_keeps_no_reader_waiting(ada: Caller, database: Database) -> None:
+    """Neither the use of a key that is to be noted nor its rate that cannot be counted stands in the way of a read."""
 
-    def away(*_: object) -> None:
-        raise Unavailable("The database is busy.")
+    def last_used() -> str | None:
+        found: str | None = ada.get("/v1/keys").json["items"][0]["last_used_at"]
+        return found
 
-    quotas = Quotas(app.extensions["arwx.db"], per_second=1)
-    monkeypatch.setattr(quotas.database, "writing", away)
-    assert all(quotas.take(ada.org_id, "k") is not None for _ in range(50))
+    before = last_used()
+    with database.writing() as db:
+        db.execute(text("UPDATE api_keys SET last_used_at = '2026-01-01 00:00:00+00:00'"))
+    began = time.monotonic()
+    with database.writing() as db:
+        db.execute(text("UPDATE allowances SET tokens = 0"))
+        db.execute(text("UPDATE api_keys SET name = name"))
+        assert [ada.get("/v1/projects").status_code for _ in range(3)] == [200] * 3
+        db.rollback()
+    assert time.monotonic() - began < 15  # of the twenty seconds that a writer waits, each time
+    assert str(before) <= str(last_used())
 
 
 def test_without_a_limit_nothing_is_counted(settings: config.Settings) -> None:

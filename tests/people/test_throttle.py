@@ -46,6 +46,17 @@ def test_after_a_quarter_of_an_hour_it_is_listened_to_again(
     assert log_in(database, PASSWORD, "192.0.2.1")
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_longer(
+    lab: Lab, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(days=365))
+    for _ in range(10):
+        guess(database, "192.0.2.1")
+    monkeypatch.setattr(clock, "now", real)
+    assert log_in(database, PASSWORD, "192.0.2.1")
+
+
 def test_many_addresses_have_one_guess_each_and_the_owner_gets_in(lab: Lab, database: Database) -> None:
     for number in range(30):
         guess(database, f"192.0.2.{number}")

@@ -66,6 +66,10 @@ def test_a_link_for_somebody_else_says_for_whom(ada_at_home: Visitor, mallory_at
     path = invite(ada_at_home, email="dana@example.org")
     assert "The invitation is for dana@example.org" in mallory_at_home.get(path).text
     assert mallory_at_home.send("/", path).status_code == 403
+    # The refusal is in the log of those who were refused; what would let Dana in is not.
+    log = mallory_at_home.get("/settings/audit").text
+    assert "POST /invitations/…" in log
+    assert path.rpartition("/")[2] not in log
 
 
 def test_a_withdrawn_invitation_is_over(ada_at_home: Visitor, stranger: Visitor) -> None:
