@@ -6,20 +6,26 @@ the one before it is done, and whoever only wants to log would stand behind all 
 
 import threading
 import time
+from collections.abc import Iterator
+from typing import TypeVar
 
 from flask import Flask, g, request
 
 from arwx.errors import Unavailable
 
-# What reads and draws as many points as anybody may ask for.
+# What reads points, as many as anybody may ask for.
 EXPENSIVE = frozenset(
-    "api.get_charts api.get_metrics api.get_integrity "
+    "api.get_charts api.get_metrics api.get_integrity ui.project ui.run ui.experiment "
     "ui.chart ui.chart_csv ui.chart_svg ui.values ui.compare ui.receipt".split()
 )
 # A turn that follows another one closely looks up first, so that whoever came meanwhile is let in: to wait here too, or to
 # be served. Where others wait as well, it leaves this much time to everything that is not expensive.
 _CLOSELY_S, _GLANCE_S, _PAUSE_S = 0.02, 0.0003, 0.004
 _PATIENCE_S = 20.0
+# What is sent as it is read takes no turn, but leaves time to the others after each part of it.
+_PART_PAUSE_S = 0.002
+
+Part = TypeVar("Part", str, bytes)
 
 
 def init_app(app: Flask) -> None:
@@ -49,3 +55,10 @@ def init_app(app: Flask) -> None:
         if g.pop("has_turn", False):
             ended_at = time.monotonic()
             turn.release()
+
+
+def giving_way(parts: Iterator[Part]) -> Iterator[Part]:
+    """The same parts, and after each a moment for others: a client that reads quickly would never leave them one."""
+    for part in parts:
+        yield part
+        time.sleep(_PART_PAUSE_S)

@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 import arwx.points  # noqa: F401 - its tables belong to the metadata
 from arwx import schema
+from arwx.config import CannotStart
 from arwx.db import Database
 from arwx.models import ORG, REFERENCE, RUN, Base, Project, Run
 from tests.make import Caller, point
@@ -56,10 +57,13 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
 
 
 def test_an_empty_database_and_a_strange_one_are_told_apart(database: Database) -> None:
-    with database.writing() as session:
-        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    with database.reading() as session:
-        assert "another version" in str(schema.trouble(session))
+    for revision, said in (("0001", "older version. Run: arwx migrate"), ("9999", "newer version")):
+        with database.writing() as session:
+            session.connection().exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+        with database.reading() as session:
+            assert said in str(schema.trouble(session))
+    with pytest.raises(CannotStart, match="newer version"):
+        schema.upgrade(database)
     with database.writing() as session:
         session.connection().exec_driver_sql("DELETE FROM alembic_version")
     with database.reading() as session:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from flask import Response
 
-from arwx import downloads, points
+from arwx import downloads, points, turns
 from arwx.db import Database
 
 KINDS = ("application/x-ndjson", "text/csv")
@@ -19,7 +19,7 @@ def stream(
     """All of the history that is wanted, from step `low` to `high`, in parts that are read as they are sent."""
     parts = points.export(database, key, keys=keys, min_step=low, max_step=high)
     lines = _ndjson(parts) if kind == "application/x-ndjson" else _csv(parts, points.columns(database, key, keys))
-    return Response(lines, mimetype=kind)
+    return Response(turns.giving_way(lines), mimetype=kind)
 
 
 def _ndjson(parts: Iterator[list[points.HistoryEntry]]) -> Iterator[bytes]:

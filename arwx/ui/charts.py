@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from flask import Response, g, make_response, render_template, request
 
-from arwx import audit, charts, db, downloads, points, runs, web
+from arwx import audit, charts, db, downloads, points, runs, turns, web
 from arwx.errors import NotFound
 from arwx.models import Project
 from arwx.runs import RunView
@@ -76,7 +76,8 @@ def chart_csv(name: str) -> Response:
     audit.record_apart(
         db.current(), g.scope, "export", f"{key} of {project.name}", runs=len(shown.runs), format="text/csv"
     )
-    answer = Response(_lines(db.current(), g.scope.org_id, shown.runs, key), mimetype="text/csv")
+    lines = _lines(db.current(), g.scope.org_id, shown.runs, key)
+    answer = Response(turns.giving_way(lines), mimetype="text/csv")
     answer.headers["Content-Disposition"] = f'attachment; filename="{_filename(key)}.csv"'
     return answer
 
