@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from arwx import durable
+
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SHORTEST_SECRET = 32
 
@@ -181,6 +183,7 @@ def _make_secret_key(path: Path) -> None:
     try:
         # A link fails when the name is taken: of two first starts at once, one key wins whole.
         os.link(fresh, path)
+        durable.sync(path.parent)
     except FileExistsError:
         pass
     finally:

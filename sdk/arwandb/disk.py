@@ -106,6 +106,8 @@ class Disk:
             raise
         file.close()
         os.replace(fresh, path)
+        if is_synced:
+            self.sync_folder(os.path.dirname(path))
 
     def remove(self, path: str) -> None:
         """Remove the file; a file that is gone already is fine."""
@@ -123,6 +125,8 @@ class Disk:
 
     def sync_folder(self, path: str) -> None:
         """Make names that were created or removed in the folder survive a power cut."""
+        if os.name == "nt":
+            return  # Windows opens no folders, and writes their names by itself
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.client
+import io
 import re
 import socket
 import threading
@@ -114,6 +115,19 @@ def test_a_blob_over_the_limit_is_413_and_leaves_nothing(
         assert "2 MiB" in answer.json["detail"]
     assert stored_bytes(settings, database) == 2 * MIB
     app.extensions["arwx.db"].engine.dispose()
+
+
+def test_a_blob_that_says_it_is_too_long_is_refused_before_it_is_read(ada: Caller) -> None:
+    class Untouched(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: object) -> int:
+            raise AssertionError("nothing of it was to be read")
+
+    body = {"wsgi.input": Untouched(), "CONTENT_LENGTH": str(2**43)}
+    answer = ada.post("/v1/blobs", environ_overrides=body, headers=OCTETS)
+    assert answer.status_code == 413
 
 
 def test_a_blob_may_be_sent_zipped(ada: Caller) -> None:

@@ -300,6 +300,8 @@ def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
         members.join(db, user, organizations.named(db, "Elsewhere"), "viewer")
     fill(lab, "doomed", CANARY)
     kept = fill(mallory, "kept", "other")
+    picture = "/" + lab.post("/v1/projects/doomed/embeds", json={"kind": "badge"}).json["url"].split("/", 3)[3]
+    assert app.test_client().get(picture).status_code == 200
     owner.send("/settings/members", "/settings/members/invite", email=f"{CANARY}2@example.org", role="member")
     for typed, password in ((CANARY, "wrong"), ("canary", PASSWORD), ("", PASSWORD)):
         form = {"typed": typed, "current": password}
@@ -308,6 +310,7 @@ def test_a_deleted_organization_leaves_nothing_and_nobody_behind(
     form = {"typed": CANARY, "current": PASSWORD}
     assert owner.send("/settings/organization", "/settings/organization/delete", **form).status_code == 302
     assert lab.get("/v1/projects").status_code == 401
+    assert app.test_client().get(picture).status_code == 404
     assert owner.get("/settings").status_code == 302
     assert both.get("/settings").status_code == 302
     assert owner.log_in(f"{CANARY}@example.org").status_code == 401

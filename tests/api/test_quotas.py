@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from arwx import config, create_app
+from arwx import clock, config, create_app
 from arwx.db import Database
 from arwx.errors import TooMany
 from arwx.quotas import BURST_S, Quotas
@@ -37,6 +38,15 @@ def test_a_key_that_asks_too_fast_is_told_when_to_come_again(ada: Caller, ben: C
     assert ben.get("/v1/projects").status_code == 200  # another key, another bucket
     time.sleep(int(refused.headers["Retry-After"]))
     assert ada.get("/v1/projects").status_code == 200
+
+
+def test_what_was_saved_up_has_an_end(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, burst = clock.now, int(2 * BURST_S)
+    for _ in range(5):
+        ada.get("/v1/projects")
+    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(days=30))
+    left = [int(ada.get("/v1/projects").headers["RateLimit-Remaining"]) for _ in range(3)]
+    assert burst - 3 <= max(left) <= burst
 
 
 def test_points_come_in_whatever_was_asked_before(ada: Caller) -> None:

@@ -60,6 +60,14 @@ def test_blobs_that_are_missing_are_named_and_nothing_changes(ada: Caller) -> No
     assert ada.get(f"/v1/experiments/{one}/tree").json["tree_sha"] == before
 
 
+def test_a_size_that_is_not_that_of_the_blob_is_refused(ada: Caller) -> None:
+    one = experiment(ada)
+    before = attach(ada, one, {"a.py": b"aa"})["tree_sha"]
+    answer = ada.open(f"/v1/experiments/{one}/tree", "PUT", json={"entries": [{**entry("a.py", b"aa"), "size": 3}]})
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "a.py")
+    assert ada.get(f"/v1/experiments/{one}/tree").json["tree_sha"] == before
+
+
 @pytest.mark.parametrize(
     "path",
     [

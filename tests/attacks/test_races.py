@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from werkzeug.test import TestResponse
 
-from tests.make import Caller
+from tests.make import Caller, point
 
 CROWD = 50
 
@@ -75,3 +75,23 @@ def test_a_key_revoked_by_many_is_revoked_once(ada: Caller) -> None:
     key = ada.post("/v1/keys", json={"name": "k"}).json
     assert at_once(lambda _: ada.delete(f"/v1/keys/{key['id']}"))[204] >= 1
     assert Caller(ada.app, ada.org_id, key["key"]).get("/v1/projects").status_code == 401
+
+
+def test_writers_who_come_at_once_wait_for_each_other_and_none_is_refused(ada: Caller) -> None:
+    """Eight threads, a batch each, ten times: whoever stands in the queue is served, and never told to come again."""
+    run, answers = ada.run(id="crowded"), []
+    gate = threading.Barrier(8)
+
+    def write(writer: int) -> None:
+        gate.wait()
+        for seq in range(10):
+            sent = ada.ingest(run["id"], [point(seq)], first_seq=seq, writer_id=f"w{writer}")
+            answers.append(sent.status_code)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(answers) == {200: 80}
+    assert ada.get("/v1/runs/crowded/integrity").json["points_stored"] == 80

@@ -58,6 +58,12 @@ def test_a_failure_of_ours_is_one_line_with_the_id_of_its_answer(app: Flask, ada
     told = [json.loads(line) for line in lines.getvalue().splitlines()]
     failures = [line for line in told if line["level"] == "error"]
     assert [line["request_id"] for line in failures] == [answer.json["request_id"]]
+    app._got_first_request = False
+    app.add_url_rule("/v1/loud", "api.loud", lambda: {}["A" * 1_000_000])
+    assert ada.get("/v1/loud").status_code == 500
+    longest = max(lines.getvalue().splitlines(), key=len)
+    assert len(longest) <= 8192
+    assert "KeyError" in json.loads(longest)["trace"] or "AAAA" in json.loads(longest)["trace"]
 
 
 @pytest.mark.parametrize("broken", ["no table", "no file"])

@@ -114,6 +114,19 @@ def test_a_session_ends_by_logout_idleness_and_age(database: Database, monkeypat
     assert not is_in(token)
     assert not is_in("never a token")
 
+    # Also for who comes by every few hours, it is over after two weeks.
+    monkeypatch.setattr(clock, "now", real)
+    token, hours = people.log_in(database, "ada@example.org", PASSWORD, Origin()), 0
+    while is_in(token):
+        with database.reading() as db:
+            visitor = logins.visitor(db, token)
+        assert visitor is not None
+        logins.note_visit(database, visitor)
+        hours += 8
+        monkeypatch.setattr(clock, "now", lambda: real() + timedelta(hours=hours))
+        assert hours <= 14 * 24 + 8
+    assert hours >= 14 * 24
+
 
 def test_passwords_and_tokens_are_not_in_the_database(database: Database) -> None:
     token = sign_up(database)

@@ -168,3 +168,12 @@ def test_organizations_of_one_name_at_once_get_slugs_of_their_own(database: Data
     slugs = all_at_once(10, found)
     assert len(set(slugs)) == 10
     assert "lab" in slugs
+
+
+def test_of_many_who_use_one_reset_link_at_once_one_sets_the_password(lab: Lab, database: Database) -> None:
+    token = people.reset_token("k" * 40, lab.users["ada"])
+    chosen = [f"a password of her own {number}" for number in range(8)]
+    answers = all_at_once(8, lambda n: people.reset_password(database, "k" * 40, token, chosen[n], Origin()))
+    assert sum(answer is None for answer in answers) == 1
+    assert sum(isinstance(answer, NotFound) for answer in answers) == 7
+    assert people.log_in(database, "ada@example.org", chosen[answers.index(None)], Origin())

@@ -82,6 +82,9 @@ def test_who_is_removed_loses_sessions_and_keys_here_but_not_elsewhere(lab: Lab,
         members.remove(lab.scope(db, "ada"), ben.id)
     with database.reading() as db:
         assert logins.visitor(db, token) is None
+    lab.add("ben", "member")
+    with database.reading() as db:
+        assert logins.visitor(db, token) is None  # who is taken in again has to sign in again
         for secret in (mine, child):
             with pytest.raises(Unauthorized):
                 keys.find(db, secret)

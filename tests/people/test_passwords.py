@@ -5,8 +5,11 @@ import time
 
 import pytest
 
-from arwx import passwords
-from arwx.errors import Invalid
+from arwx import passwords, people
+from arwx.access import Origin
+from arwx.db import Database
+from arwx.errors import Invalid, Unauthorized
+from tests.people.conftest import Lab
 
 REFUSED = (
     "short seven77 password PASSWORD1 qwertyuiop iloveyou1 football1 12345678 ada.lovelace Ada.Lovelace@Example.org"
@@ -64,3 +67,13 @@ def test_at_most_four_passwords_are_hashed_at_once(monkeypatch: pytest.MonkeyPat
     for thread in threads:
         thread.join()
     assert most == [4]
+
+
+def test_who_has_no_account_costs_the_same_work(lab: Lab, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each refusal compares one password, so that nobody is told apart by how busy the server was."""
+    done, real = [], passwords.aside
+    monkeypatch.setattr(passwords, "aside", lambda work, *given: (done.append(work.__name__), real(work, *given))[1])
+    for email in ("ada@example.org", "nobody@example.org"):
+        with pytest.raises(Unauthorized):
+            people.log_in(database, email, "not her password", Origin())
+    assert done == ["verify", "verify"]

@@ -316,3 +316,58 @@ def test_an_answer_that_is_no_whole_answer_breaks_the_connection_and_nothing_els
     with pytest.raises(OSError):
         Http(f"http://127.0.0.1:{listener.getsockname()[1]}", "k", timeout=2).send(Request("GET", "/"))
     listener.close()
+
+
+def served(answer: Callable[[socket.socket], None]) -> tuple[int, socket.socket]:
+    """The port of a listener that gives its first caller this answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def reply() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            answer(connection)
+
+    threading.Thread(target=reply, daemon=True).start()
+    return listener.getsockname()[1], listener
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    from arwandb.http import Http, Request
+
+    over = threading.Event()
+    port, listener = served(lambda connection: over.wait(20))
+    with pytest.raises(TimeoutError):
+        Http(f"http://127.0.0.1:{port}", "k", timeout=0.3).send(Request("GET", "/"))
+    assert not over.is_set()
+    over.set()
+    listener.close()
+
+
+def test_an_answer_without_end_is_not_read_to_the_end() -> None:
+    from arwandb.http import Http, Request
+
+    sent = [0]
+
+    def pour(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        try:
+            while sent[0] < 100_000_000:
+                connection.sendall(b"x" * 1_000_000)
+                sent[0] += 1_000_000
+        except OSError:
+            pass
+
+    port, listener = served(pour)
+    with pytest.raises(OSError, match="too long"):
+        Http(f"http://127.0.0.1:{port}", "k", timeout=5).send(Request("GET", "/"))
+    assert sent[0] < 100_000_000
+    listener.close()
+
+
+def test_a_key_with_a_line_break_adds_no_header(standin: StandIn) -> None:
+    from arwandb.http import Http, Request
+
+    with pytest.raises(OSError, match="line break"):
+        Http(standin.base_url, "k\r\nX-Forged: yes").send(Request("GET", "/v1/runs"))
+    assert standin.model.requests == []

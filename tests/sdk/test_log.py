@@ -1,6 +1,7 @@
 """What `log()` takes, leaves out and counts, and how it arrives."""
 
 import math
+import os
 import time
 from pathlib import Path
 
@@ -236,6 +237,21 @@ def test_files_are_for_their_owner_alone(spool: Path) -> None:
 
     assert (spool / run.id).stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in (spool / run.id).iterdir()} == {0o600}
+
+
+def test_a_link_that_was_put_in_the_way_is_not_written_through(spool: Path, tmp_path: Path) -> None:
+    """Whoever can guess the names of a spool in a shared folder must not make us write elsewhere."""
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    run = arwandb.init(mode="offline", id="planted", writer_id="w")
+    epoch = run._engine.identity.epoch
+    for name in (f"w.{epoch}.000001.spool.new", f"w.{epoch}.run.{os.getpid()}.tmp", f"w.{epoch}.lock"):
+        (spool / run.id / name).unlink(missing_ok=True)
+        (spool / run.id / name).symlink_to(target)
+    arwandb.log({"x": 1.0})
+    run.config["lr"] = 1.0
+    arwandb.finish()
+    assert target.read_text() == "precious"
 
 
 def test_where_nobody_drains_memory_is_bounded_and_drops_are_counted_and_told(

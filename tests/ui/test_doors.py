@@ -1,5 +1,6 @@
 """What keeps strangers out: forged forms, planted addresses, guessed passwords, caches, cookies."""
 
+import io
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -186,3 +187,23 @@ def test_sign_ups_from_one_address_are_paced(settings: config.Settings, database
         answers.append(Visitor(app).send("/signup", "/signup", **form).status_code)
     assert answers == [302] * 10 + [429] * 2
     app.extensions["arwx.db"].engine.dispose()
+
+
+def test_a_form_that_says_nothing_of_who_may_send_it_is_for_owners(
+    ada_at_home: Visitor, ben_at_home: Visitor, app: Flask
+) -> None:
+    app._got_first_request = False
+    app.add_url_rule("/undeclared", "ui.undeclared", lambda: "done", methods=["POST"])
+    assert ben_at_home.send("/settings", "/undeclared").status_code == 403
+    assert ada_at_home.send("/settings", "/undeclared").status_code == 200
+
+
+def test_a_form_has_an_end(ada_at_home: Visitor, queries: list[str]) -> None:
+    token = token_of(ada_at_home)
+    queries.clear()
+    for data in (
+        {"csrf_token": token, "name": "n" * 2**21},
+        {"csrf_token": token, "name": (io.BytesIO(b"n" * 2**21), "n")},
+    ):
+        assert ada_at_home.client.post("/settings/keys", data=data).status_code == 413
+    assert queries == []
