@@ -19,7 +19,7 @@ import click  # noqa: E402
 from arwx.config import CannotStart, Settings, from_environment  # noqa: E402
 
 # A host that assigns a port wants to reach it from outside; on one's own machine nobody else needs to.
-_host = (os.environ.get("ARWX_HOST") or ("0.0.0.0" if "PORT" in os.environ else "127.0.0.1")).strip("[]")  # noqa: S104
+_host = (os.environ.get("ARWX_HOST") or ("0.0.0.0" if os.environ.get("PORT") else "127.0.0.1")).strip("[]")  # noqa: S104
 bind = f"{f'[{_host}]' if ':' in _host else _host}:{os.environ.get('PORT') or 8090}"
 worker_class = "arwx.worker.Worker"
 worker_connections = 1000

@@ -12,6 +12,7 @@ from arwx import durable
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SHORTEST_SECRET = 32
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[\w.-]+)(:[0-9]{1,5})?/*", re.ASCII | re.IGNORECASE)
 
 
 class CannotStart(Exception):
@@ -112,8 +113,10 @@ def _made(folder: Path, name: str) -> Path:
 def _base_url(given: str | None) -> str | None:
     if not given:
         return None
-    if not given.startswith(("http://", "https://")):
-        raise CannotStart("ARWX_BASE_URL must begin with http:// or https://.")
+    if not _ORIGIN.fullmatch(given):
+        raise CannotStart(
+            "ARWX_BASE_URL must be http:// or https:// and a name, such as https://arwx.example.org, without a path."
+        )
     return given.rstrip("/")
 
 
@@ -129,7 +132,7 @@ def _hosts(environ: Mapping[str, str]) -> tuple[str, ...]:
     Who listens on all interfaces without saying under which address may be called anything.
     """
     base_url = _base_url(environ.get("ARWX_BASE_URL"))
-    is_exposed = "PORT" in environ or environ.get("ARWX_HOST", "127.0.0.1").strip("[]") not in _LOOPBACK
+    is_exposed = bool(environ.get("PORT")) or (environ.get("ARWX_HOST") or "127.0.0.1").strip("[]") not in _LOOPBACK
     if base_url:
         return (urlsplit(base_url).hostname or "", *_LOOPBACK)
     return () if is_exposed else _LOOPBACK

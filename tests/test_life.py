@@ -78,10 +78,15 @@ def in_a_place(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
         ({"SECRET_KEY": "short"}, "SECRET_KEY"),
         ({"ARWX_SIGNUP": "perhaps"}, "ARWX_SIGNUP"),
         ({"ARWX_BASE_URL": "example.org"}, "ARWX_BASE_URL"),
+        ({"ARWX_BASE_URL": "https://"}, "ARWX_BASE_URL"),
+        ({"ARWX_BASE_URL": "https://example.org/arwx"}, "without a path"),
+        ({"ARWX_BASE_URL": "https://example.org?"}, "ARWX_BASE_URL"),
+        ({"ARWX_BASE_URL": "https://ada@example.org"}, "ARWX_BASE_URL"),
+        ({"ARWX_BASE_URL": "https://example.org:port"}, "ARWX_BASE_URL"),
         ({"PORT": "many"}, "PORT"),
         ({"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY"),
         ({"WEB_CONCURRENCY": "0"}, "WEB_CONCURRENCY"),
-        ({"WEB_CONCURRENCY": ""}, "arwx migrate"),  # empty is as good as not there
+        ({"WEB_CONCURRENCY": "", "PORT": "", "ARWX_HOST": ""}, "arwx migrate"),  # empty is as good as not there
         ({}, "arwx migrate"),
         ({"DATABASE_URL": "postgres://nobody@127.0.0.1:9/none", "SECRET_KEY": "s" * 40}, "Connection refused"),
         ({"DATABASE_URL": "sqlite:////proc/nowhere/arwx.db"}, "DATABASE_URL"),
