@@ -177,6 +177,13 @@ def page(
     return pages.Page(_views(scope, found.items), found.next)
 
 
+def find(scope: Scope, words: str, limit: int = 20) -> list[ArtifactView]:
+    """The artifacts of all projects whose name holds the words, newest first."""
+    named = scope.artifacts().where(Artifact.name.icontains(words, autoescape=True))
+    newest = named.order_by(Artifact.created_at.desc(), Artifact.id.desc()).limit(limit)
+    return _views(scope, scope.db.scalars(newest).all())
+
+
 def count(scope: Scope, project: Project) -> int:
     """How many artifacts the project has."""
     counted = scope.artifacts().where(Artifact.project_id == project.id).with_only_columns(func.count())

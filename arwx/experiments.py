@@ -154,6 +154,28 @@ def page(scope: Scope, project: Project, limit: int, cursor: str | None) -> page
     return pages.newest(scope.db, query, Experiment, limit, cursor)
 
 
+@dataclass(frozen=True)
+class Found:
+    """An experiment that a search came upon, with the name of its project and the verdict that counts."""
+
+    experiment: Experiment
+    project: str
+    verdict: Verdict | None
+
+
+def find(scope: Scope, words: str, limit: int = 20) -> list[Found]:
+    """The experiments of all projects whose note or id holds the words, or whose commit begins so, newest first."""
+    holds = or_(
+        Experiment.note.icontains(words, autoescape=True),
+        Experiment.id.icontains(words, autoescape=True),
+        Experiment.commit.istartswith(words, autoescape=True),
+    )
+    newest = scope.experiments().where(holds).order_by(Experiment.created_at.desc(), Experiment.id.desc())
+    found = scope.db.scalars(newest.limit(limit)).all()
+    names, judged = scope.project_names({one.project_id for one in found}), verdicts(scope, found)
+    return [Found(one, names[one.project_id], judged.get(one.id)) for one in found]
+
+
 def verdicts(scope: Scope, experiments: Iterable[Experiment]) -> dict[str, Verdict]:
     """The decision that counts of each of these experiments; those without one are missing."""
     query = scope.decisions().where(Decision.experiment_id.in_([one.id for one in experiments]))

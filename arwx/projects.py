@@ -167,6 +167,13 @@ def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
         .group_by(Run.project_id)
     )
     last: dict[str, datetime] = dict(scope.db.execute(newest).all())
+    tried = (
+        select(Experiment.project_id, func.max(Experiment.created_at))
+        .where(Experiment.org_id == scope.org_id, Experiment.project_id.in_(project_ids))
+        .group_by(Experiment.project_id)
+    )
+    for project_id, moment in scope.db.execute(tried):
+        last[project_id] = max(moment, last.get(project_id, moment))
     live: dict[str, int] = {}
     now = clock.now()
     for run_id, seen_at in points.last_seen(scope.db, scope.org_id, list(owner)).items():

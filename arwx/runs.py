@@ -276,8 +276,12 @@ def _query(scope: Scope, project: Project, asked: Wanted) -> Select[Run]:
 
 
 def find(scope: Scope, words: str, limit: int = 50) -> list[RunView]:
-    """The runs of all projects whose name or id holds the words, newest first."""
-    holds = or_(Run.name.icontains(words, autoescape=True), Run.id.icontains(words, autoescape=True))
+    """The runs of all projects whose name or id holds the words, or whose commit begins so, newest first."""
+    holds = or_(
+        Run.name.icontains(words, autoescape=True),
+        Run.id.icontains(words, autoescape=True),
+        Run.commit.istartswith(words, autoescape=True),
+    )
     return _of_all_projects(scope, scope.runs().where(holds), limit)
 
 

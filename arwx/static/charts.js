@@ -14,8 +14,9 @@
   tip.setAttribute("role", "status");
   cross.hidden = tip.hidden = marquee.hidden = true;
   document.body.append(cross, tip, marquee);
+  const WHOLE = [0, 1];
   let at = null; // { id of the chart, share of the width, y in px }
-  let drag = null; // { plot, from: share, x: page px, isHeld: by a finger that stayed first }
+  let drag = null; // { plot, from: share, x and y: page px, isHeld: by a finger that stayed first }
 
   // Data -------------------------------------------------------------------------------------------------------------
 
@@ -38,10 +39,10 @@
     return high >= 0 && Math.abs(xs[high] - x) < Math.abs(xs[low] - x) ? high : low;
   }
 
-  // The axis of a plot: from data to shares of the width and back.
-  function axis(plot) {
-    const [low, high] = [Number(plot.dataset.xLow), Number(plot.dataset.xHigh)];
-    const isLog = "xLog" in plot.dataset;
+  // An axis of a plot, x or y: from data to shares of the width or the height, and back.
+  function axis(plot, name = "x") {
+    const [low, high] = [Number(plot.dataset[`${name}Low`]), Number(plot.dataset[`${name}High`])];
+    const isLog = `${name}Log` in plot.dataset;
     const [a, b] = isLog ? [Math.log10(low), Math.log10(high)] : [low, high];
     return {
       low, high,
@@ -212,22 +213,33 @@
     if (event.pointerType === "touch") return touched(event);
     const plot = event.target instanceof Element && event.target.closest("[data-zoomable] .plot[data-values]");
     if (!plot || event.button) return;
-    drag = { plot, from: shareOf(plot, event), x: event.clientX };
+    drag = { plot, from: shareOf(plot, event), x: event.clientX, y: event.clientY };
   });
+
+  // A drag takes a part of x. On an enlarged chart one that goes far up or down takes a part of y too, or alone.
+  const FAR_PX = 24;
 
   function stretch(event) {
     if (!drag.plot.isConnected) { drag = null; marquee.hidden = true; return; }
-    if (Math.abs(event.clientX - drag.x) < 5 && marquee.hidden) return;
-    drag.shares = [drag.from, shareOf(drag.plot, event)].sort((a, b) => a - b);
+    const [dx, dy] = [Math.abs(event.clientX - drag.x), Math.abs(event.clientY - drag.y)];
+    const isTall = dy >= FAR_PX && !drag.isHeld && drag.plot.closest(".is-alone") !== null;
+    if (dx < 5 && !isTall && marquee.hidden) return;
+    const box = $(".line-chart", drag.plot).getBoundingClientRect();
+    const depth = (y) => Math.min(1, Math.max(0, (y - box.top) / box.height));
+    drag.shares = isTall && dx < FAR_PX ? WHOLE : [drag.from, shareOf(drag.plot, event)].sort((a, b) => a - b);
+    drag.depths = isTall ? [depth(drag.y), depth(event.clientY)].sort((a, b) => a - b) : WHOLE;
     hide();
     getSelection().removeAllRanges();
-    mark(drag.plot, drag.shares);
+    mark(drag.plot, drag.shares, drag.depths);
   }
 
-  function mark(plot, shares) {
+  function mark(plot, shares, depths = WHOLE) {
     const box = $(".line-chart", plot).getBoundingClientRect();
     marquee.hidden = false;
-    Object.assign(marquee.style, { left: `${box.left + scrollX + shares[0] * box.width}px`, width: `${Math.max(3, (shares[1] - shares[0]) * box.width)}px`, top: `${box.top + scrollY}px`, height: `${box.height}px` });
+    Object.assign(marquee.style, {
+      left: `${box.left + scrollX + shares[0] * box.width}px`, width: `${Math.max(3, (shares[1] - shares[0]) * box.width)}px`,
+      top: `${box.top + scrollY + depths[0] * box.height}px`, height: `${(depths[1] - depths[0]) * box.height}px`,
+    });
   }
 
   document.addEventListener("pointerup", (event) => {
@@ -236,13 +248,14 @@
     drag = null;
     if (marquee.hidden) return;
     marquee.hidden = true;
-    if (done?.shares) zoomTo(done.plot, done.shares);
+    if (done?.shares) zoomTo(done.plot, done.shares, done.depths);
   });
 
-  function zoomTo(plot, shares) {
-    const scale = axis(plot);
-    const ends = shares.map((share) => Number(scale.at(share).toPrecision(10)));
-    if (ends[1] > ends[0]) zoom(plot, ends);
+  function zoomTo(plot, shares, depths = WHOLE) {
+    const [x, y] = [axis(plot), axis(plot, "y")];
+    const ends = shares.map((share) => Number(x.at(share).toPrecision(10)));
+    const heights = depths.map((depth) => Number(y.at(1 - depth).toPrecision(5))).reverse();
+    if (ends[1] > ends[0] && heights[1] > heights[0]) zoom(plot, shares === WHOLE ? null : ends, depths === WHOLE ? null : heights);
   }
 
   // Touch: a tap, or a finger that moves sideways, reads values. A finger that stays and then moves chooses what to zoom
@@ -340,16 +353,17 @@
     if (event.target instanceof Element && event.target.closest("[data-zoomable] .plot")) zoom(null, null);
   });
 
-  // A zoom holds for all charts over the same axis: it is in the address.
-  function zoom(plot, ends) {
+  // A zoom holds for all charts over the same axis: it is in the address. Without ends all is shown again.
+  function zoom(plot, ends, heights) {
     const url = new URL(location.href);
     if (ends) {
       url.searchParams.set("zoom", ends.join("~"));
       // Charts of system metrics are over relative time while the others are over steps: zoomed, all are over time.
       if (plot.dataset.x === "relative" && !url.searchParams.has("x")) url.searchParams.set("x", "relative");
-    } else if (url.searchParams.has("zoom")) url.searchParams.delete("zoom");
-    else return;
-    arwx.go(url.href);
+    }
+    if (heights) ["ymin", "ymax"].forEach((name, i) => url.searchParams.set(name, heights[i]));
+    if (!ends && !heights) ["zoom", "ymin", "ymax"].forEach((name) => url.searchParams.delete(name));
+    if (url.href !== location.href) arwx.go(url.href);
   }
 
   document.addEventListener("focusin", (event) => {

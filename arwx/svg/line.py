@@ -25,6 +25,9 @@ _LABEL_GAP_PX = 14
 _LABELS_AT_MOST = 8
 _DOTS_AT_MOST = 24
 _LEAST = math.ulp(0.0)  # the smallest float that has a logarithm
+# From one tick to the next, about, in the units of `Size`: times are longer words than numbers.
+_Y_TICK_PX, _X_TICK_PX, _TIME_TICK_PX = 40, 128, 160
+_FEWEST_TICKS, _MOST_X_TICKS, _MOST_Y_TICKS = 3, 8, 6
 
 # Numbers of paths as text, each with its separator: index i ≥ 0 is " i", index −i (from the end, as Python
 # counts) is "-i". Formatting 50 series number by number would cost more than all the rest.
@@ -245,14 +248,15 @@ def draw(
         _line(s, keep, x, y, y_unit, room, has_band=not is_many, has_dots=is_sparse and not is_many)
         for s, keep in drawn
     )
-    y_ticks = ticks.log(y_low, y_high) if axes.is_log else ticks.linear(y_low, y_high)
+    heights = ticks.log if axes.is_log else ticks.linear
+    y_ticks = heights(y_low, y_high, min(max(_FEWEST_TICKS, size.height / _Y_TICK_PX), _MOST_Y_TICKS))
     return Drawing(
         size=size,
         box=_box(size, x_unit, y_unit),
         band=_around(drawn, x, y, y_unit) if is_many else "",
         lines=lines,
         ends=_ends(drawn, x, y, size),
-        x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x)),
+        x_ticks=tuple(Mark(round(x.share(t.value) * 100, 2), t.label) for t in _x_ticks(chart.x, x, size.width)),
         y_ticks=tuple(Mark(round(y.share(t.value) * size.height, 1), t.label) for t in y_ticks),
         x_low=x_low,
         x_high=x_high,
@@ -297,15 +301,15 @@ def _box(size: Size, x_unit: int, y_unit: int) -> str:
     return f"0 0 {size.width * x_unit} {size.height * y_unit}"
 
 
-def _x_ticks(kind: str, x: _Scale) -> list[ticks.Tick]:
-    low, high = x.low, x.high
+def _x_ticks(kind: str, x: _Scale, width: int) -> list[ticks.Tick]:
+    low, high, count = x.low, x.high, min(max(_FEWEST_TICKS, width / _X_TICK_PX), _MOST_X_TICKS)
     if x.is_log:
-        return ticks.log(low, high)
+        return ticks.log(low, high, count)
     if kind == "metric":
-        return ticks.linear(low, high)
-    if kind == "time":
-        return ticks.moments(low, high)
-    return ticks.relative(low, high) if kind == "relative" else ticks.whole(low, high)
+        return ticks.linear(low, high, count)
+    if kind == "step":
+        return ticks.whole(low, high, count)
+    return (ticks.moments if kind == "time" else ticks.relative)(low, high, max(_FEWEST_TICKS, width / _TIME_TICK_PX))
 
 
 def _bounds(pairs: list[tuple[Floats, Floats]]) -> tuple[float, float]:

@@ -11,8 +11,10 @@ _CLOCK_STEPS = (
     *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
     *(_MINUTE * n for n in (1, 2, 5, 10, 15, 30)),
     *(_HOUR * n for n in (1, 2, 3, 6, 12)),
-    *(_DAY * n for n in (1, 2, 7, 14, 30, 60, 90, 180, 365)),
+    *(_DAY * n for n in (1, 2, 4, 7, 14, 30, 60, 90, 180, 365)),
 )
+# Up to where each factor is nearer than the next one: their geometric means.
+_NICE = ((1.0, math.sqrt(2)), (2.0, math.sqrt(10)), (5.0, math.sqrt(50)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,11 @@ class Tick:
     label: str
 
 
-def linear(low: float, high: float, count: int = 5) -> list[Tick]:
+def linear(low: float, high: float, count: float = 5) -> list[Tick]:
     """Round values (1, 2 or 5 times a power of ten apart) within [low, high], about `count` of them, at least one."""
     if not high - low > 1e-305:
         return [Tick(low, significant(low))]
-    step = _nice((high - low) / max(count, 1))
+    step = _nice((high - low) / count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     # One notation for all: 5e-4 and 1e-3, not 5e-4 and 0.0010.
     is_tiny = step < 1e-3 and step * max(abs(first), abs(last)) < 1e-2
@@ -35,14 +37,14 @@ def linear(low: float, high: float, count: int = 5) -> list[Tick]:
     return [Tick(i * step, label(i * step, step) if i else "0") for i in range(first, last + 1)]
 
 
-def whole(low: float, high: float, count: int = 5) -> list[Tick]:
+def whole(low: float, high: float, count: float = 5) -> list[Tick]:
     """As `linear`, never between whole numbers: for steps, of which there is no half."""
     if high - low < count and high > low:
         return [Tick(float(i), short(float(i), 1.0)) for i in range(math.ceil(low), math.floor(high) + 1)]
     return linear(low, high, count)
 
 
-def log(low: float, high: float, count: int = 5) -> list[Tick]:
+def log(low: float, high: float, count: float = 5) -> list[Tick]:
     """Ticks of a logarithmic axis over [low, high], low > 0: powers of ten, with 2 and 5 between when those are few."""
     if not high > low:
         return [Tick(low, significant(low))]
@@ -58,12 +60,12 @@ def log(low: float, high: float, count: int = 5) -> list[Tick]:
     return [Tick(v, short(v, v)) for v in inside] if len(inside) > 1 else linear(low, high, count)
 
 
-def relative(low: float, high: float, count: int = 5) -> list[Tick]:
+def relative(low: float, high: float, count: float = 4) -> list[Tick]:
     """Ticks of an axis in seconds since a start: whole seconds, minutes, hours or days."""
     return _clock(low, high, count, span)
 
 
-def moments(low: float, high: float, count: int = 5) -> list[Tick]:
+def moments(low: float, high: float, count: float = 4) -> list[Tick]:
     """Ticks of an axis in Unix seconds, as times of day in UTC, or dates where ticks are days apart."""
     step = _clock_step(low, high, count)
 
@@ -128,7 +130,7 @@ def span(seconds: float) -> str:
     raise AssertionError("unreachable: a minute or more has a unit")
 
 
-def _clock(low: float, high: float, count: int, label: Callable[[float], str]) -> list[Tick]:
+def _clock(low: float, high: float, count: float, label: Callable[[float], str]) -> list[Tick]:
     if not high > low:
         return [Tick(low, label(low))]
     step = _clock_step(low, high, count)
@@ -136,17 +138,20 @@ def _clock(low: float, high: float, count: int, label: Callable[[float], str]) -
     return [Tick(i * step, label(i * step)) for i in range(first, last + 1)]
 
 
-def _clock_step(low: float, high: float, count: int) -> float:
-    """The smallest readable step that is no finer than the wanted one; below a second and beyond a year, 1, 2 or 5."""
-    wanted = (high - low) / max(count, 1)
+def _clock_step(low: float, high: float, count: float) -> float:
+    """The readable step nearest to the wanted one; below a second and beyond a year, 1, 2 or 5."""
+    wanted = (high - low) / count
     if wanted < 1:
         return _nice(wanted) if wanted > 0 else 1.0
-    return next((s for s in _CLOCK_STEPS if s >= wanted), _nice(wanted / _DAY) * _DAY)
+    if wanted > _CLOCK_STEPS[-1]:
+        return _nice(wanted / _DAY) * _DAY
+    return min(_CLOCK_STEPS, key=lambda step: abs(math.log(step / wanted)))
 
 
 def _nice(rough: float) -> float:
+    """The nearest of 1, 2 and 5 times a power of ten, by ratio."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return power * next(f for f in (1, 2, 5, 10) if rough <= f * power * (1 + 1e-9))
+    return power * next((factor for factor, end in _NICE if rough < end * power), 10.0)
 
 
 def _exponent(value: float, step: float) -> str:

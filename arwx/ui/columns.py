@@ -1,6 +1,7 @@
 """The columns of the run table: what of a run each of them shows, and what there is to choose from."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -72,8 +73,9 @@ def _unpinned(listed: Sequence[RunView], project: Project, view: View) -> list[s
         return [name for name in view.shown_columns if _is_known(name)]
     objective = project.objective_metric
     metrics = charts.keys(listed, objective, with_system=False)
-    # Metrics without a prefix are what people look at first.
-    metrics = sorted(metrics, key=lambda key: (key != objective, "/" in key))[:_METRICS]
+    # What most runs have, and metrics without a prefix, are what people look at first.
+    seen = Counter(key for run in listed for key in run.latest)
+    metrics = sorted(metrics, key=lambda key: (key != objective, 2 * seen[key] < len(listed), "/" in key))[:_METRICS]
     names = [f"latest.{key}" for key in metrics]
     names += [f"config.{key}" for key in differing(listed)[:_CONFIGS]]
     return [*names, "started", "ran"]

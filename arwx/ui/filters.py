@@ -52,7 +52,7 @@ def init_app(app: Flask) -> None:
         quoted,
         look,
         size,
-        highlight.diff,
+        highlight.patches,
         program,
     ):
         app.add_template_filter(said)
@@ -102,12 +102,18 @@ def number(value: Any, digits: int = 4) -> str:
         return "" if value is None else str(value)
     if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
         return count(int(value)).replace("-", "\N{MINUS SIGN}")
-    return ticks.significant(value, digits)
+    whole, dot, rest = ticks.significant(value, digits).partition(".")
+    # Greater ones than of six digits have an exponent.
+    return (
+        f"{whole[:-3]}{THIN}{whole[-3:]}{dot}{rest}"
+        if whole[-4:].isdecimal() and len(whole) > 3
+        else f"{whole}{dot}{rest}"
+    )
 
 
 def duration(seconds: float) -> str:
     """A length of time in its two largest units: `1h 30m`."""
-    return ticks.span(max(0.0, seconds if seconds < 60 else round(seconds)))
+    return "<1s" if 0 < seconds < 1 else ticks.span(max(0.0, seconds if seconds < 60 else round(seconds)))
 
 
 def ran(run: RunView) -> float:

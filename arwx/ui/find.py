@@ -1,18 +1,20 @@
-"""One place to find a project or a run by what one remembers of it."""
+"""One place to find a project, a run, an experiment or an artifact by what one remembers of it."""
 
 from flask import g, render_template, request
 
-from arwx import projects, runs
+from arwx import artifacts, experiments, projects, runs
 from arwx.ui import bp
 
 
 @bp.get("/find")
 def find() -> str:
-    """Projects and runs whose name or id holds the words."""
+    """What holds the words in its name, its id or its note, or was made from that commit."""
     words = request.args.get("q", "").strip()[:255]
     return render_template(
         "find/page.html",
         words=words,
         projects=projects.find(g.scope, words) if words else [],
         runs=runs.find(g.scope, words) if words else [],
+        experiments=experiments.find(g.scope, words) if words else [],
+        artifacts=artifacts.find(g.scope, words) if words else [],
     )

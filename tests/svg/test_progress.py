@@ -287,6 +287,8 @@ def test_the_frontier_shows_what_moved_the_best_alone() -> None:
     assert kinds(picture) == {1: "best", 3: "best"}
     assert picture.title == "val_bpb 2.6 → 2.5 in 2 steps"
     assert picture.legend == []
+    nothing = progress.draw(story(("drop", 2.7), ("crash",)), {}, is_frontier=True)
+    assert (nothing.title, nothing.message.split(":")[0]) == ("val_bpb: nothing kept yet", "Nothing is kept yet")
 
 
 def test_programs_read_the_facts() -> None:

@@ -1,5 +1,6 @@
 """Ticks: round values, and labels that tell them apart."""
 
+import itertools
 import math
 
 import pytest
@@ -17,9 +18,9 @@ def labels(found: list[ticks.Tick]) -> list[str]:
     ("low", "high", "said"),
     [
         (0, 20_000, ["0", "5k", "10k", "15k", "20k"]),
-        (0, 3_000_000, ["0", "1M", "2M", "3M"]),
-        (0.9, 4.3, ["1", "2", "3", "4"]),
-        (2.31, 2.46, ["2.35", "2.40", "2.45"]),
+        (0, 3_000_000, ["0", "500k", "1M", "1.5M", "2M", "2.5M", "3M"]),
+        (0.9, 4.3, ["1.0", "1.5", "2.0", "2.5", "3.0", "3.5", "4.0"]),
+        (2.31, 2.46, ["2.32", "2.34", "2.36", "2.38", "2.40", "2.42", "2.44", "2.46"]),
         (0, 1, ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
         (-2, 2, ["−2", "−1", "0", "1", "2"]),
         (0, 8.5e-4, ["0", "2e-4", "4e-4", "6e-4", "8e-4"]),
@@ -51,7 +52,15 @@ def test_linear_ticks_lie_within_and_tell_their_values_apart(low: float, width: 
 def test_there_is_no_half_step() -> None:
     assert labels(ticks.whole(0, 3)) == ["0", "1", "2", "3"]
     assert labels(ticks.whole(7, 7)) == ["7"]
-    assert labels(ticks.whole(0, 12_000)) == ["0", "5k", "10k"]
+    assert labels(ticks.whole(0, 12_000)) == ["0", "2k", "4k", "6k", "8k", "10k", "12k"]
+
+
+@given(st.floats(1e-9, 1e9), st.sampled_from([3, 4, 5, 8]))
+def test_about_as_many_ticks_as_wanted(width: float, count: int) -> None:
+    """The step is the nearest round one: spaces are at most by half wider or narrower than wanted."""
+    for found in (ticks.linear(0, width, count), ticks.relative(0, width, count) if width < 3e7 else []):
+        spaces = [b.value - a.value for a, b in itertools.pairwise(found)]
+        assert all(width / count / 2 < space < width / count * 2 for space in spaces)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,7 @@ def test_log_ticks_are_powers_of_ten(low: float, high: float, said: list[str]) -
     [
         (40, ["0s", "10s", "20s", "30s", "40s"]),
         (1500, ["0s", "5m", "10m", "15m", "20m", "25m"]),
-        (20_000, ["0s", "2h", "4h"]),
+        (20_000, ["0s", "1h", "2h", "3h", "4h", "5h"]),
         (400_000, ["0s", "1d", "2d", "3d", "4d"]),
         (2.0, ["0s", "0.5s", "1s", "1.5s", "2s"]),
     ],

@@ -77,11 +77,11 @@ def test_the_crosshair_tells_every_run_at_x_sorted_by_value(page: Page) -> None:
     told = [float(cell) for cell in page.locator(".tip td:nth-child(3)").all_inner_texts()]
     assert len(told) == 10
     assert told == sorted(told, reverse=True)
-    assert page.locator(".tip .is-near").count() == 1
-    assert page.locator(".board.has-focus").count() == 1
+    expect(page.locator(".tip .is-near")).to_have_count(1)
+    expect(page.locator(".board.has-focus")).to_have_count(1)
     page.mouse.move(5, 5)
     expect(page.locator(".tip")).to_be_hidden()
-    assert page.locator(".board.has-focus").count() == 0
+    expect(page.locator(".board.has-focus")).to_have_count(0)
 
 
 def test_a_row_under_the_pointer_lights_up_its_line(page: Page) -> None:
@@ -111,6 +111,37 @@ def test_dragging_zooms_all_charts_and_a_double_click_shows_all_again(page: Page
     expect(page.locator('.chart[data-key-name="val/bpb"] .plot')).to_have_attribute("data-x-low", "0.0")
     page.go_back()
     page.wait_for_url(re.compile("zoom="))
+
+
+def test_on_an_enlarged_chart_a_drag_takes_a_part_of_y_too(page: Page, server: Server) -> None:
+    page.goto(f"{server.base_url}/p/char-lm/chart?key=val/bpb")
+    drawn = page.locator(".plot")
+
+    def drag(from_x: float, from_y: float, to_x: float, to_y: float) -> None:
+        x, y, width, height = plot(page)
+        page.mouse.move(x + width * from_x, y + height * from_y)
+        page.mouse.down()
+        page.mouse.move(x + width * to_x, y + height * to_y, steps=4)
+        page.mouse.up()
+
+    drag(0.3, 0.2, 0.6, 0.21)
+    page.wait_for_url(lambda address: "zoom=" in address and "ymin" not in address)
+    expect(page.locator("[data-reset-zoom]")).to_be_visible()
+    page.keyboard.press("z")
+    page.wait_for_url(lambda address: "zoom=" not in address)
+    expect(page.locator("[data-reset-zoom]")).to_have_count(0)
+    whole = [float(drawn.get_attribute(f"data-y-{end}") or "nan") for end in ("low", "high")]
+    drag(0.3, 0.75, 0.305, 0.25)
+    page.wait_for_url(lambda address: "ymin=" in address and "zoom" not in address)
+    low, high = (float(query(page)[end][0]) for end in ("ymin", "ymax"))
+    assert whole[0] < low < high < whole[1]
+    assert 0.4 < (high - low) / (whole[1] - whole[0]) < 0.6
+    expect(drawn).to_have_attribute("data-y-low", str(low))
+    expect(page.get_by_label("y from")).to_have_value(str(low).removesuffix(".0"))
+    drag(0.3, 0.25, 0.6, 0.75)
+    page.wait_for_url(lambda address: "ymin=" in address and "zoom=" in address)
+    page.locator(".plot").dblclick()
+    page.wait_for_url(lambda address: "ymin=" not in address and "zoom=" not in address)
 
 
 def test_a_live_chart_grows_under_a_zoom_and_under_the_pointer(page: Page, server: Server) -> None:

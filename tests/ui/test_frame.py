@@ -42,7 +42,9 @@ def test_the_goal_is_changed_in_place(ada_at_home: Visitor, ada: Caller) -> None
     ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb", "target": 2.45})
     goal = {"metric": "acc", "lower": "no", "target": "0.9", "description": "Characters"}
     assert ada_at_home.send("/p/char-lm", "/p/char-lm/goal", **goal).status_code == 302
-    assert "maximize acc to 0.9" in said(ada_at_home.get("/p/char-lm").text)
+    page = said(ada_at_home.get("/p/char-lm").text)
+    assert "maximize acc to 0.9" in page
+    assert page.count("Characters") == 2, "beside the goal, and in the form"
     for target in ("soon", "nan", "1e999"):
         assert ada_at_home.send("/p/char-lm", "/p/char-lm/goal", metric="x", target=target).status_code == 422
     ada_at_home.send("/p/char-lm", "/p/char-lm/goal", description="Characters")
@@ -63,6 +65,17 @@ def test_cards_tell_the_goal_too_and_cost_the_same_for_one_and_for_many(
     queries.clear()
     ada_at_home.get("/")
     assert len(queries) == for_one
+
+
+def test_a_card_leads_to_what_a_project_has(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.post("/v1/projects", json={"name": "char-lm", "objective_metric": "bpb"})
+    assert '<a class="panel project" href="/p/char-lm">' in ada_at_home.get("/").text
+    decided(ada, 2.6, 2.5)
+    page = ada_at_home.get("/").text
+    assert '<a class="panel project" href="/p/char-lm/experiments">' in page
+    assert "0 runs2 experiments" in said(page)
+    ada.run("char-lm")
+    assert '<a class="panel project" href="/p/char-lm">' in ada_at_home.get("/").text
 
 
 def test_every_lens_is_a_link_and_says_where_one_is(ada_at_home: Visitor, ada: Caller) -> None:
@@ -92,8 +105,36 @@ def test_a_run_is_found_by_a_part_of_its_name_or_id(ada_at_home: Visitor, ada: C
         assert "secretly" not in page
         assert "baseline" not in page
     assert 'href="/p/other"' in ada_at_home.get("/find?q=oth").text
-    assert "No project and no run has “_w”" in ada_at_home.get("/find?q=_w").text, "no wildcards"
-    assert "Type a part of the name" in ada_at_home.get("/find").text
+    assert "Nothing has “_w”" in ada_at_home.get("/find?q=_w").text, "no wildcards"
+    assert "Type a part of a name" in ada_at_home.get("/find").text
+
+
+def test_experiments_and_artifacts_are_found_too(
+    ada_at_home: Visitor, ada: Caller, mallory_at_home: Visitor, queries: list[str]
+) -> None:
+    session_id = ada.post("/v1/sessions", json={"project": "char-lm"}).json["id"]
+    fields = {"session_id": session_id, "note": "warm up for 200 steps\nas the paper says", "commit": "abcdef0123"}
+    made = ada.post("/v1/experiments", json=fields).json["id"]
+    ada.post(f"/v1/experiments/{made}/decision", json={"status": "keep", "score": 2.5, "metric": "bpb"})
+    sha = ada.post("/v1/blobs", data=b"w").json["sha"]
+    version = {"project": "char-lm", "name": "warm weights", "entries": [{"path": "w", "sha": sha, "size": 1}]}
+    ada.post("/v1/artifacts/log", json=version)
+    page = ada_at_home.get("/find?q=WARM").text
+    assert f'href="/p/char-lm/experiments/{made}">#1 warm up for 200 steps</a>' in page
+    assert 'href="/p/char-lm/artifacts/warm%20weights">warm weights</a>' in page
+    assert "kept 2.5" in said(page)
+    for words in ("abcdef", made[4:]):
+        assert made in ada_at_home.get(f"/find?q={words}").text
+    assert made not in ada_at_home.get("/find?q=bcdef").text, "of a commit, the beginning"
+    assert "Nothing has “warm”" in mallory_at_home.get("/find?q=warm").text
+    queries.clear()
+    ada_at_home.get("/find?q=warm")
+    for_one = len(queries)
+    for number in range(10):
+        ada.post("/v1/experiments", json={**fields, "note": f"warm {number}"})
+    queries.clear()
+    ada_at_home.get("/find?q=warm")
+    assert len(queries) == for_one
 
 
 def test_news_are_what_came_since_then_and_cost_nothing_while_there_are_none(

@@ -104,6 +104,13 @@ def test_columns_are_what_differs_unless_chosen(ada_at_home: Visitor, lab: Calle
     assert "cols=config.same%2Cmin.val%2Fbpb" in chosen, "the choice stays in the links"
 
 
+def test_columns_are_of_metrics_that_most_runs_have(ada_at_home: Visitor, ada: Caller) -> None:
+    for number in range(3):
+        ada.ingest(ada.run("char-lm")["id"], [point(0, **{f"aside{number}": 1, "train/loss": 2})])
+    heads = re.findall(r'title="Last value of ([^"]+)"', lens(ada_at_home))
+    assert heads[0] == "train/loss"
+
+
 def test_the_best_is_marked_and_a_column_sorts_both_ways(ada_at_home: Visitor, lab: Caller) -> None:
     page = lens(ada_at_home)
     assert re.findall(r'<tr id="row-(\w)"(?:(?!</tr>).)*?is-best', page, re.S) == ["a"]

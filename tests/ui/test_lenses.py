@@ -143,6 +143,16 @@ def test_every_version_is_shown_with_its_score_and_the_winner_with_its_flag(ada:
     assert "#1" in told[1]
 
 
+def test_a_winner_of_long_ago_is_still_in_sight(ada: Caller, ada_at_home: Visitor) -> None:
+    goal(ada)
+    for number in range(52):
+        log(ada, {"w.bin": b"%d" % number})
+    ada.open("/v1/artifacts/model/refs/winner", "PUT", json={"version": 1})
+    for page in ("/p/char-lm/artifacts", "/p/char-lm/artifacts/model"):
+        (way,) = re.findall(r'<a class="ref is-winner" href="([^"]+)">', ada_at_home.get(page).text)
+        assert "Files of v1" in text(ada_at_home.get(way).text)
+
+
 def test_a_ref_is_moved_from_the_page(ada: Caller, ada_at_home: Visitor) -> None:
     goal(ada)
     log(ada, {"w.bin": b"one"})

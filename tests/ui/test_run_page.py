@@ -120,12 +120,12 @@ def test_silence_is_told_in_honest_words(ada_at_home: Visitor, ada: Caller, monk
 
     ada.run("char-lm", id="one")
     now = clock.now()
-    for minutes, words in ((1, "running"), (6, "The process may be stopped"), (40, "most likely died")):
+    for minutes, words in ((1, "running"), (6, "The process may have stopped"), (40, "most likely died")):
         with monkeypatch.context() as later:
             later.setattr(clock, "now", lambda at=now + timedelta(minutes=minutes): at)
             page = said(ada_at_home.get(PAGE).text)
             assert words in page
-            assert ("The next point that arrives undoes this word." in page) is (minutes > 2)
+            assert ("The next point makes it running again." in page) is (minutes > 2)
 
 
 def test_the_course_is_in_order(ada_at_home: Visitor, ada: Caller, one: str) -> None:

@@ -116,7 +116,8 @@ def draw(story: Story, sessions: Mapping[str, str | None], *, is_frontier: bool 
     steps = [step for step in story.steps if step.is_best or not is_frontier]
     words = Words(story, steps, is_frontier=is_frontier)
     if not steps:
-        return _picture(words, message="No experiment yet: the first one will stand here.")
+        nothing = "Nothing is kept" if story.steps else "No experiment"
+        return _picture(words, message=f"{nothing} yet: the first one will stand here.")
     across = Across(steps[0].tried.index, steps[-1].tried.index)
     order = {session: number for number, session in enumerate(dict.fromkeys(step.tried.session_id for step in steps))}
     beginnings = _marks.beginnings_of(steps, across, order, sessions)

@@ -54,9 +54,8 @@ class Words:
     def title(self, *, is_small: bool) -> str:
         """What happened, with the numbers."""
         if not self._firsts:
-            return (
-                f"{self._metric}: {self._many}, no score yet" if self._steps else f"{self._metric}: no experiment yet"
-            )
+            yet = f"{self._many}, no score" if self._steps else "nothing kept" if self._story.steps else "no experiment"
+            return f"{self._metric}: {yet} yet"
         first, best = self.number(self._firsts[0]), self.number(self._firsts[-1])
         moved = f"{self._metric} {first} → {best}" if len(self._firsts) > 1 else f"{self._metric} {best}"
         if is_small:
