@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 WHEEL := dist/arwandb-1.3.1-py3-none-any.whl
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Servers and tests are hundreds of processes: none of them should compile again what another has.
+unexport PYTHONDONTWRITEBYTECODE
 
 setup: .venv/.ready $(WHEEL)
 

@@ -77,3 +77,4 @@ def test_who_has_no_account_costs_the_same_work(lab: Lab, database: Database, mo
         with pytest.raises(Unauthorized):
             people.log_in(database, email, "not her password", Origin())
     assert done == ["verify", "verify"]
+    assert not passwords.is_outdated(passwords._NOBODY)
