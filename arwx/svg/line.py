@@ -431,7 +431,7 @@ def _around(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, y_unit: int
 
 
 def _ends(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, size: Size) -> tuple[End, ...]:
-    """Labels for the lines that reach the right edge, from the top down, without those that would overlap."""
+    """Labels for the lines that reach the right edge: where two would overlap, the run that comes first has its own."""
     if len(drawn) > _LABELS_AT_MOST:
         return ()
     found = []
@@ -443,7 +443,7 @@ def _ends(drawn: list[tuple[Series, Bools]], x: _Scale, y: _Scale, size: Size) -
             place = round(y.share(value) * size.height, 1)
             found.append(End(series.run_id, 50.0 if is_single else 100.0, place, ticks.compact(value)))
     ends: list[End] = []
-    for end in sorted(found, key=lambda e: (e.y, e.run_id)):
-        if not ends or end.y - ends[-1].y >= _LABEL_GAP_PX:
+    for end in found:
+        if all(abs(end.y - other.y) >= _LABEL_GAP_PX for other in ends):
             ends.append(end)
-    return tuple(ends)
+    return tuple(sorted(ends, key=lambda end: end.y))

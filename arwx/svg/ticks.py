@@ -111,7 +111,7 @@ def significant(value: float, digits: int = 4) -> str:
 
 def compact(value: float) -> str:
     """As `significant`, in at most eight signs: with a suffix from ten thousand on, `43.25k`; `4.63e-11`."""
-    if 0 < abs(value) < 1e-3:
+    if 0 < abs(value) < 1e-3 or abs(value) >= 1e15:
         return significant(value, 3)
     scale, suffix = next(((s, x) for s, x in _SUFFIXES if abs(value) >= max(s, 1e4)), (1.0, ""))
     return significant(value / scale) + suffix

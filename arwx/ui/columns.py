@@ -24,6 +24,8 @@ _GROUPABLE = ("group", "job_type", "status", "tags", "commit", "host.hostname")
 _FIELDS = {"ran": "Ran", "started": "Started", "seen": "Last seen", "group": "Group", "job_type": "Job type",
            "notes": "Notes", "commit": "Commit", "id": "Id"}  # fmt: skip
 _METRIC_KINDS = ("latest", "min", "max")
+_TIMES = ("started", "seen")
+_WORDS = ("A", "Z")
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,20 @@ def groupable(listed: Sequence[RunView], view: View) -> list[str]:
     """The fields by which runs may be grouped."""
     found = [f"config.{name}" for name in differing(listed)] + list(_GROUPABLE)
     return found if not view.by or view.by in found else [view.by, *found]
+
+
+def orders(columns: Sequence[Column], chosen: str) -> list[tuple[str, str]]:
+    """The orders in which runs may stand, with their words: newest first, then by each column, either way."""
+    found = {"": "newest first"}
+    for column in columns:
+        up, down = (
+            ("oldest", "newest") if column.name in _TIMES else ("lowest", "highest") if column.is_numeric else _WORDS
+        )
+        ways = [(column.name, up), (f"-{column.name}", down)]
+        for name, way in reversed(ways) if column.is_greatest_first else ways:
+            found[name] = f"{column.label}, {way} first"
+    # An order that no column stands for, such as one of a link, is said as it is.
+    return list(found.items()) if chosen in found else [*found.items(), (chosen, chosen)]
 
 
 def choices(listed: Sequence[RunView], columns: Sequence[Column]) -> list[tuple[str, list[list[Choice]]]]:

@@ -44,6 +44,7 @@ def project(name: str) -> Response:
         columns=shape,
         choices=columns.choices(listed.runs, shape),
         groupable=columns.groupable(listed.runs, choice),
+        orders=columns.orders(shape, choice.sort),
         states=STATES,
         shown=shown,
         sections=sections,

@@ -194,6 +194,12 @@ def test_labels_at_the_ends_never_overlap() -> None:
     assert all(b - a >= 14 for a, b in pairwise(places))
 
 
+def test_where_two_labels_would_overlap_the_first_run_has_its_own() -> None:
+    near, other = series([0, 1.01], run_id="run_b"), series([0, 1.0], run_id="run_a")
+    assert [end.run_id for end in line.draw(Chart([near, other])).ends] == ["run_b"]
+    assert [end.run_id for end in line.draw(Chart([other, near])).ends] == ["run_a"]
+
+
 def test_a_line_that_ends_early_has_no_label_at_the_edge() -> None:
     short = series([1.0, 2.0], [0, 10], "run_short")
     long = series([1.0, 9.0], [0, 100], "run_long")

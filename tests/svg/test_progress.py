@@ -226,6 +226,12 @@ def test_no_label_overlaps_a_label_a_kept_point_or_the_staircase(seed: int, lowe
                 assert not overlap(box, line), (box, line)
 
 
+def test_no_label_stands_among_the_numbers_of_the_axis_when_it_has_another_place() -> None:
+    picture = draw(*(("keep", 2.0 - number / 4, "baseline with a longer name") for number in range(4)))
+    assert [box[0] for box in boxes(picture.labels, 12.5) if box[0] < LEFT - 8] == []
+    assert len(picture.labels) == 4
+
+
 def lines(path: str) -> list[tuple[float, float, float, float]]:
     """The parts of a staircase as flat boxes."""
     if not path:

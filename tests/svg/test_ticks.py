@@ -118,7 +118,14 @@ def test_values_keep_four_significant_digits(value: float, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(43_251.0, "43.25k"), (9_999.0, "9999"), (1.2e6, "1.2M"), (4.6263e-11, "4.63e-11"), (-3e-4, "−3e-4")],
+    [
+        (43_251.0, "43.25k"),
+        (9_999.0, "9999"),
+        (1.2e6, "1.2M"),
+        (4.6263e-11, "4.63e-11"),
+        (-3e-4, "−3e-4"),
+        (-1e300, "−1e300"),
+    ],
 )
 def test_labels_at_line_ends_are_short(value: float, said: str) -> None:
     assert ticks.compact(value) == said

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.make import point
 from tests.server import Server
@@ -117,9 +117,9 @@ def test_every_page_is_clean(browser: Browser, server: Server, scheme: str, widt
 def test_no_name_is_too_long_for_its_page(browser: Browser, server: Server) -> None:
     key, project, metric = server.key("admin"), "p" * 128, "m" * 255
 
-    def post(path: str, body: object) -> dict[str, str]:
+    def post(path: str, body: object, method: str = "POST") -> dict[str, str]:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers)
+        request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             found: dict[str, str] = json.loads(answer.read())
         return found
@@ -151,6 +151,8 @@ def test_no_name_is_too_long_for_its_page(browser: Browser, server: Server) -> N
         "metadata": config,
     }
     post("/v1/artifacts/log", version)
+    for number in range(40):
+        post(f"/v1/artifacts/{'a' * 128}/refs/nightly-{number}-{'x' * 40}?project={project}", {"version": 1}, "PUT")
     wide = []
     for width in (360, 1400):
         page = visit(browser, server, "light", width)
@@ -170,6 +172,14 @@ def test_no_name_is_too_long_for_its_page(browser: Browser, server: Server) -> N
             page.goto(server.base_url + path)
             if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                 wide.append((width, path))
+        page.goto(f"{server.base_url}/p/{project}/artifacts/{'a' * 128}")
+        refs = page.locator(".versions .refs")
+        expect(refs.locator(".ref:visible")).to_have_count(6)
+        refs.locator("summary").click()
+        expect(refs.locator(".ref:visible", has_text="nightly-39")).to_be_visible()
+        crumb = page.locator(".bar-path li:nth-child(2) a").bounding_box()
+        assert crumb is not None
+        assert crumb["width"] > 60, "the way back stays wide enough to be read and touched"
         page.context.close()
     assert wide == []
 

@@ -501,4 +501,18 @@ def test_a_phone_gets_cards_and_stacked_charts(browser: Browser, signed_in: Page
         ".map(e => e.outerHTML.slice(0, 90))"
     )
     assert small == []
+    order = phone.get_by_label("Sort by")
+    order.select_option(label="val/bpb, lowest first")
+    expect(phone).to_have_url(re.compile("sort=latest"))
+    scores = phone.locator(".runs td[data-label='val/bpb']")
+    expect(scores.first).to_have_class(re.compile("is-best"))
+    found = [float(text) for text in scores.all_inner_texts() if text != "–"]
+    assert found == sorted(found)
+    assert len(found) > 5
     phone.close()
+
+
+def test_where_there_is_room_the_heads_of_the_table_sort_alone(page: Page) -> None:
+    expect(page.get_by_label("Sort by")).to_be_hidden()
+    page.click(".runs thead a:text-is('val/bpb')")
+    expect(page.locator(".runs td[data-label='val/bpb']").first).to_have_class(re.compile("is-best"))

@@ -130,5 +130,13 @@ def test_silence_is_told_in_honest_words(ada_at_home: Visitor, ada: Caller, monk
 
 def test_the_course_is_in_order(ada_at_home: Visitor, ada: Caller, one: str) -> None:
     ada.post("/v1/runs/one/finish", json={"status": "failed"})
-    course = re.findall(r"<li><span>([^<]+)</span> <time", ada_at_home.get(one).text)
-    assert course == ["started", "last heard of", "failed"]
+    course = re.findall(
+        r"<li><span>([^<]+)</span>(?: <span class=\"quiet\">(\+)[^<]+</span>)? <time", ada_at_home.get(one).text
+    )
+    assert course == [("started", ""), ("last heard of", "+"), ("failed", "+")]
+
+
+def test_a_run_without_a_number_says_what_its_summary_is_for(ada: Caller, ada_at_home: Visitor) -> None:
+    run = ada.run("char-lm", id="blind")
+    ada.ingest(run["id"], [{"step": 1, "ts": 1_764_000_000.0, "metrics": {}, "nonfinite": ["loss"]}])
+    assert "The last value of every metric stands here." in said(ada_at_home.get("/p/char-lm/runs/blind").text)

@@ -212,7 +212,8 @@ def _board(
         box = Box(point.x - radius, point.y - radius, point.x + radius, point.y + radius)
         (strong if point.kind in _STRONG else weak).append(box)
     board.take(strong)
-    board.note(weak)
+    # Left of the axis are its numbers: a label stands there when it has no other place.
+    board.note([*weak, Box(0, TOP, LEFT - 8, BOTTOM)])
     for arrow in arrows:
         room = 8 + text.width(arrow.label, 2.2 * radius)
         left = arrow.x - room if arrow.is_before else arrow.x - 8
