@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, or_, select, update
+from sqlalchemy import Select, func, or_, select, update
 
 from arwx import clock, ids, pages
 from arwx.access import Scope
@@ -15,6 +15,7 @@ from arwx.errors import Conflict, invalid
 from arwx.frontier import CRASH, DROP, KEEP, Noise, Step, Tried, Verdict, frontier, is_reached, noise, staircase
 from arwx.models import Decision, Experiment, Project, ResearchSession
 
+_REASON = 300  # characters of a note that say why, in a list
 _STATUSES = {"keep": KEEP, "drop": DROP, "discard": DROP, "crash": CRASH}
 _TEXT_LIMITS = {"note": 65_536, "tag": 128, "branch": 255, "diff": 2**24}
 
@@ -236,6 +237,15 @@ def decisions(scope: Scope, experiment: Experiment) -> list[Decision]:
     """Every verdict that was given, the one that counts last."""
     query = scope.decisions().where(Decision.experiment_id == experiment.id).order_by(Decision.number)
     return list(scope.db.scalars(query))
+
+
+def reasons(scope: Scope, experiment_ids: Sequence[str]) -> dict[str, str]:
+    """Why these experiments were judged as they were, as far as it was said: the beginning of the note that counts."""
+    query = scope.decisions().where(Decision.experiment_id.in_(experiment_ids)).order_by(Decision.number)
+    beginning = func.substr(Decision.note, 1, _REASON).label("why")
+    rows = scope.db.execute(query.with_only_columns(Decision.experiment_id, beginning)).all()
+    counts = {row.experiment_id: row.why for row in rows}  # the last one
+    return {id_: why for id_, why in counts.items() if why}
 
 
 def progress(scope: Scope, project: Project, session: ResearchSession | None = None) -> Progress:

@@ -396,6 +396,7 @@
     const button = event.target.closest("button");
     if (button && button.hasAttribute("data-theme-switch")) setTheme(THEMES[(THEMES.indexOf(stored()) + 1) % THEMES.length]);
     if (button && button.hasAttribute("data-copy")) copy(button);
+    if (button && button.hasAttribute("data-unchoose")) $$(".pick input:checked", button.form).forEach((one) => { one.checked = false; });
     if (button && button.dataset.opens) $(`#${button.dataset.opens}`).showModal();
     if (event.target.matches("dialog[open]")) event.target.close(); // its backdrop
     $$("details.menu[open]").forEach((menu) => { if (!menu.contains(event.target)) menu.open = false; });

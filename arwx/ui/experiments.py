@@ -75,6 +75,7 @@ def _lens(
         session=session,
         sessions=experiments.sessions(g.scope, project, 50, None).items,
         names=actors.names(g.scope, [verdict.decided_by for verdict in verdicts]),
+        reasons=experiments.reasons(g.scope, [step.tried.experiment_id for step in shown]),
         is_live=is_live,
     )
 

@@ -100,9 +100,9 @@ def _project_delete(name: str, error: ArwxError | None = None) -> str:
 @needs("admin")
 @on_fault(_project_delete)
 def project_end(name: str) -> Answer:
-    """Delete the project, when its name was typed."""
+    """Delete the project, when its name was typed, and show from where it can be had back."""
     deletion.delete_project(g.scope, name, typed=request.form.get("typed", ""))
-    return redirect("/")
+    return redirect(url_for("ui.organization", _anchor="deleted"))
 
 
 @bp.post("/settings/organization/projects/<project_id>/restore")

@@ -352,7 +352,10 @@ def test_a_project_is_deleted_from_its_page_when_its_name_was_typed(ada: Caller,
     ada.run("doomed")
     assert owner.send("/p/doomed/delete", "/p/doomed/delete", typed="dommed").status_code == 422
     assert ada.get("/v1/projects/doomed").status_code == 200
-    assert owner.send("/p/doomed/delete", "/p/doomed/delete", typed="doomed").headers["Location"] == "/"
+    assert (
+        owner.send("/p/doomed/delete", "/p/doomed/delete", typed="doomed").headers["Location"]
+        == "/settings/organization#deleted"
+    )
     assert ada.get("/v1/projects/doomed").status_code == 404
     assert owner.get("/p/doomed").status_code == 404
     assert owner.get("/p/doomed/delete").status_code == 404

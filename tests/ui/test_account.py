@@ -58,6 +58,8 @@ def test_a_wrong_password_and_an_unknown_email_get_the_same_answer(ada_at_home: 
     assert wrong.status_code == unknown.status_code == 401
     assert "E-mail or password is wrong." in wrong.text
     assert "E-mail or password is wrong." in unknown.text
+    focused = re.findall(r'name="(\w+)"[^>]*\bautofocus', wrong.text)
+    assert focused == ["password"], "the e-mail stays, the password is typed again"
 
 
 def test_after_the_login_the_page_that_was_asked_for_comes(ada_at_home: Visitor, stranger: Visitor) -> None:

@@ -225,6 +225,18 @@ def test_chosen_runs_stay_chosen_while_the_page_renews_itself_and_are_compared(p
     expect(page.locator(".chart .line").first).to_be_visible()
 
 
+def test_what_to_do_with_chosen_runs_is_in_sight_and_the_choice_is_dropped_at_once(page: Page) -> None:
+    rows = page.locator(".runs tbody tr[data-run]")
+    before = rows.first.bounding_box()
+    rows.first.locator(".pick input").check()
+    rows.nth(1).locator(".pick input").check()
+    expect(page.locator(".runs-chosen button:text-is('Compare')")).to_be_in_viewport()
+    assert rows.first.bounding_box() == before, "nothing moves under the pointer"
+    page.get_by_label("Choose none").click()
+    expect(page.locator(".pick input:checked")).to_have_count(0)
+    expect(page.locator(".runs-chosen")).to_be_hidden()
+
+
 def test_columns_are_chosen_from_a_menu(page: Page) -> None:
     page.click("#columns-menu summary")
     while page.locator("#columns-menu input:checked").count():

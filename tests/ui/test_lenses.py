@@ -62,6 +62,25 @@ def test_the_lens_tells_the_story_newest_first(ada: Caller, ada_at_home: Visitor
     assert "warm up" not in only
 
 
+def test_why_an_experiment_was_dropped_stands_in_the_table_and_at_the_head_of_its_page(
+    ada: Caller, ada_at_home: Visitor
+) -> None:
+    session = goal(ada)
+    tried(ada, session, "keep", 2.4, note="baseline")
+    id_ = tried(ada, session, "keep", 2.5, note="wider")
+    note = "<i>no gain</i> for twice the memory\nsee the curves"
+    ada.post(f"/v1/experiments/{id_}/decision", json={"status": "drop", "score": 2.5, "note": note})
+    row = ada_at_home.get("/p/char-lm/experiments").text.partition(f'data-try="{id_}"')[2].partition("</tr>")[0]
+    assert "&lt;i&gt;no gain&lt;/i&gt; for twice the memory</span>" in row
+    page = ada_at_home.get(f"/p/char-lm/experiments/{id_}").text
+    head = text(page.partition('<header class="page-head')[2].partition("</header>")[0])
+    assert "the best stays 2.4, better by 0.1" in head
+    assert "<i>no gain</i> for twice the memory" in head
+    assert '<option value="drop" selected>' in page, "a verdict is given anew from the one that counts"
+    ada.post(f"/v1/experiments/{id_}/decision", json={"status": "drop", "score": 2.5})
+    assert "no gain" not in ada_at_home.get("/p/char-lm/experiments").text, "what was taken back is not said"
+
+
 def test_each_point_of_the_picture_leads_to_its_experiment(ada: Caller, ada_at_home: Visitor) -> None:
     session = goal(ada)
     made = [tried(ada, session, "keep", 2.5, note="<b>base</b>"), tried(ada, session, "crash"), tried(ada, session)]
