@@ -86,7 +86,8 @@
       getSelection().selectAllChildren($("pre", button.parentElement));
       label.textContent = "Marked";
     }
-    setTimeout(() => { label.textContent = "Copy"; }, 1600);
+    button.classList.add("is-said");
+    setTimeout(() => { label.textContent = "Copy"; button.classList.remove("is-said"); }, 1600);
   }
 
   // Times ------------------------------------------------------------------------------------------------------------

@@ -185,6 +185,30 @@ def test_no_name_is_too_long_for_its_page(browser: Browser, server: Server) -> N
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_menu_opens_within_the_window(browser: Browser, server: Server, width: int) -> None:
+    page = visit(browser, server, "light", width)
+    outside, opened = [], 0
+    for path in ("/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/chart?key=loss"):
+        page.goto(server.base_url + path)
+        page.wait_for_timeout(400)
+        for menu in page.locator("details.menu").all()[:9]:
+            summary = menu.locator("> summary")
+            if not summary.is_visible():
+                continue
+            summary.click()
+            box = menu.locator("> .menu-body").bounding_box()
+            assert box is not None
+            opened += 1
+            if box["x"] < 0 or box["x"] + box["width"] > width:
+                outside.append((path, menu.get_attribute("id")))
+            page.keyboard.press("Escape")
+    assert outside == []
+    assert opened > 9
+    page.context.close()
+
+
+@pytest.mark.browser
 def test_a_wide_window_is_used(browser: Browser, server: Server) -> None:
     page = visit(browser, server, "dark", 2560)
     for path in ("/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/experiments", "/p/char-lm/artifacts/model"):
