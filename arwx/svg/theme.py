@@ -133,6 +133,7 @@ BADGE = """\
 """
 
 _VARIABLE = re.compile(r"var\(--([\w-]+)\)")
+_RULE = re.compile(r"([^{}\n]+) \{ ([^{}]*) \}")
 
 
 @cache
@@ -149,9 +150,17 @@ def badge_style(theme: str) -> str:
 
 def _themed(rules: str, theme: str) -> str:
     if theme == "auto":
-        coloured = "\n".join(line for line in rules.splitlines() if _VARIABLE.search(line))
-        return f"{_filled(rules, LIGHT)}@media (prefers-color-scheme: dark) {{\n{_filled(coloured, DARK)}\n}}\n"
+        return f"{_filled(rules, LIGHT)}@media (prefers-color-scheme: dark) {{\n{_filled(_colours(rules), DARK)}\n}}\n"
     return _filled(rules, DARK if theme == "dark" else LIGHT)
+
+
+def _colours(rules: str) -> str:
+    """The colours of the rules alone: said again for the dark, a size would undo what a small place has."""
+    found = []
+    for selector, body in _RULE.findall(rules):
+        if coloured := [one.strip() for one in body.split(";") if _VARIABLE.search(one)]:
+            found.append(f"{selector.strip()} {{ {'; '.join(coloured)}; }}")
+    return "\n".join(found)
 
 
 def _filled(rules: str, colours: dict[str, str]) -> str:

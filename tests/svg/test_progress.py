@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import combinations, pairwise
@@ -345,6 +346,14 @@ def test_the_page_has_the_same_rules() -> None:
         assert "<" not in theme.style(one)
     assert "prefers-color-scheme" in theme.style("auto")
     assert "prefers-color-scheme" not in theme.style("dark")
+
+
+def test_the_dark_changes_colours_and_no_size() -> None:
+    light, _, dark = theme.style("auto").partition("@media (prefers-color-scheme: dark)")
+    assert set(re.findall(r"([\w-]+):", dark)) == {"fill", "stroke"}
+    assert theme.DARK["accent"] in dark
+    assert theme.DARK["accent"] not in light
+    assert dark.count("{") == dark.count("}")
 
 
 def test_a_badge_says_the_best_in_a_line() -> None:

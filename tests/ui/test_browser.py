@@ -209,6 +209,23 @@ def test_every_menu_opens_within_the_window(browser: Browser, server: Server, wi
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "ink"), [("light", "rgb(26, 28, 30)"), ("dark", "rgb(232, 230, 225)")])
+def test_a_shared_picture_is_readable_where_it_is_small(
+    browser: Browser, server: Server, scheme: str, ink: str
+) -> None:
+    page = visit(browser, server, scheme, 1280)
+    page.goto(f"{server.base_url}/p/char-lm/experiments/share")
+    page.click("text=Make the address")
+    address = page.locator(".fresh pre").last.inner_text().strip()
+    page.set_viewport_size({"width": 400, "height": 260})
+    page.goto(address)
+    said = "e => [getComputedStyle(e).fontSize, getComputedStyle(e).fill]"
+    assert page.locator("text.title.small").evaluate(said) == ["32px", ink]
+    assert page.locator("text.small.name, .small text.name").first.evaluate(said) == ["23px", ink]
+    page.context.close()
+
+
+@pytest.mark.browser
 def test_a_wide_window_is_used(browser: Browser, server: Server) -> None:
     page = visit(browser, server, "dark", 2560)
     for path in ("/p/char-lm", "/p/char-lm/runs/one", "/p/char-lm/experiments", "/p/char-lm/artifacts/model"):
