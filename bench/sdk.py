@@ -138,8 +138,11 @@ def _both(python: Path, envs: list[dict[str, str]], fault: str) -> Iterator[Row]
     half = len(envs) // 2
     tight = [child(python, "arwandb", TIGHT, 0.0, env, fault) for env in envs[:half]]
     yield from latency(f"tight loop, {fault}", tight, "", 1e-6, 5e-6)
-    paced = [child(python, "arwandb", PACED, _PAUSE_S, env, fault) for env in envs[half:]]
-    yield from latency(f"1 ms pauses, {fault}", paced, "", 4e-6, None)
+    paced, floor = [], []
+    for env in envs[half:]:
+        floor.append(child(python, "floor", PACED, _PAUSE_S, env))
+        paced.append(child(python, "arwandb", PACED, _PAUSE_S, env, fault))
+    yield from latency(f"1 ms pauses, {fault}", paced, _floor_text(floor), 4e-6, None)
 
 
 @contextmanager
