@@ -97,8 +97,9 @@ def init(
 ) -> Run:  # fmt: skip
     """Start a run and make it the current one. Raises `UsageError` for arguments that cannot work; later calls never raise.
 
-    Does not wait for the server: if it is away, points are spooled, and the run is registered when it is back. Only with
-    `resume="must"` or `"never"` the server is asked first, a few seconds long. Keyword arguments that W&B has beyond ours
+    Does not wait for the server: if it is away, points are spooled, and the run is registered when it is back. Only where
+    `resume` is given the server is asked first, a few seconds long; a run that it has goes on with the next step, and with
+    its config and summary (`run.resumed`). Keyword arguments that W&B has beyond ours
     are accepted. A run that is still open is finished first (`reinit=False` returns it instead, `"create_new"` keeps it).
     """
     global run
@@ -121,9 +122,13 @@ def init(
         fresh = Run(settings, config)
     except TypeError as error:
         raise UsageError(str(error)) from None
-    if settings.resume in {"must", "never"} and (refusal := fresh.await_registration(_ASK_S)):
-        fresh.discard()
-        raise UsageError(f"resume={settings.resume!r}: {refusal}")
+    if settings.asks_first:
+        refusal = fresh.await_registration(_ASK_S, is_patient=settings.resume != "allow")
+        if refusal and settings.resume != "allow":
+            fresh.discard()
+            raise UsageError(f"resume={settings.resume!r}: {refusal}")
+        if settings.is_resuming:
+            fresh.take_up()
     if open_run is not None and not open_run.is_finished and reinit != "create_new":
         open_run.finish()
     life.remember(fresh)

@@ -124,6 +124,10 @@ class Document(MutableMapping[str, Any]):
         if changes:
             self._tell(plain(changes))
 
+    def recall(self, stored: Mapping[str, Any]) -> None:
+        """Have what the server has under keys that are not set here."""
+        object.__setattr__(self, "_items", {**stored, **self._items})
+
     def setdefaults(self, given: Any) -> None:
         """Set those of the keys that are not set."""
         self.update({key: value for key, value in as_mapping(given).items() if key not in self._items})

@@ -26,6 +26,7 @@ _TRIES_TO_CLOSE = 3
 # How long the end of a run waits for a server that is not there, unless it was told how long: enough for a restart.
 _ABSENT_S = 2.0
 _LONGEST_LOOK_S = 3.0
+_GLANCE_S = 0.02
 _NO_KEY = b'{"detail":"there is none; set ARWANDB_API_KEY or run: python -m arwandb login"}'
 
 
@@ -310,6 +311,17 @@ class Engine:
             if self._http is not None:
                 self._http.abort()
             self._courier.join(0.5)
+        return self._is_delivered()
+
+    def await_close(self, timeout: float) -> bool:
+        """What a `close` that was called elsewhere comes to, at most `timeout` seconds from now. True if the server has it all."""
+        deadline = time.monotonic() + timeout
+        # Not by joining them: this may be a signal handler, and what it interrupted is joining them.
+        while (self._writer.is_alive() or self._courier.is_alive()) and time.monotonic() < deadline:
+            time.sleep(_GLANCE_S)
+        return self._is_delivered()
+
+    def _is_delivered(self) -> bool:
         is_delivered = self.sender is not None and self.sender.is_done and not self._writer.is_alive()
         if is_delivered and not self._courier.is_alive():
             self._tidy()

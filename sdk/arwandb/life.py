@@ -17,6 +17,7 @@ _TERM_S = 2.0
 _IMPORT_S = 10.0
 
 _open: list[Any] = []
+_ending: list[Any] = []
 _fate = {"status": "finished"}
 _installed = False
 _inherited: list[Any] = []
@@ -33,10 +34,18 @@ def remember(run: Any) -> None:
         multiprocessing.Finalize(run, _finish_all, args=(os.getpid(),), exitpriority=10)
 
 
-def forget(run: Any) -> None:
-    """This run is closed."""
+def closing(run: Any) -> None:
+    """This run is being closed: the end of the process has nothing to add, and waits for it a little."""
     if run in _open:
         _open.remove(run)
+        _ending.append(run)
+
+
+def forget(run: Any) -> None:
+    """This run is closed."""
+    for runs in (_open, _ending):
+        if run in runs:
+            runs.remove(run)
 
 
 def _install() -> None:
@@ -97,19 +106,27 @@ def _on_sigterm(number: int, _frame: Any) -> None:
     signal.signal(number, signal.SIG_DFL)
     _fate["status"] = "killed"
     _finish_all(os.getpid(), _TERM_S)
+    for run in list(_ending):
+        run.await_end(_TERM_S)
     os.kill(os.getpid(), number)
 
 
 # Forks. The child must not find a module half-loaded by one of our threads; nothing else is waited for.
 
-_held = [False]
+_held, _forked = [False], [False]
 
 
 def _before_fork() -> None:
     _held[0] = loading.acquire(timeout=_IMPORT_S)
 
 
+def has_forked() -> bool:
+    """Whether this process has children that were made by a fork."""
+    return _forked[0]
+
+
 def _after_fork_in_parent() -> None:
+    _forked[0] = True
     if _held[0]:
         loading.release()
 
@@ -119,6 +136,13 @@ def _after_fork_in_child() -> None:
         loading.release()
     runs = list(_open)
     _open.clear()
+    _ending.clear()
+    _forked[0] = False
+    # A child may be told to end by SIGTERM while it waits for a lock that it shares with others, as the workers of a pool
+    # do; a handler would sometimes not come to its turn, and the pool would wait for ever. What the child has spooled is
+    # delivered by its parent.
+    if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _fate["status"] = "finished"
     for run in runs:
         # Kept alive for ever: what the parent's threads held at this moment must not be finalized here.

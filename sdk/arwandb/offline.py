@@ -15,7 +15,7 @@ from .http import Http, Request
 from .papers import Papers
 from .receipts import Receipt
 from .records import Identity, NewerFormat
-from .sender import Sender
+from .sender import NEVER, Sender
 from .settings import Settings
 from .stream import SpoolReader
 
@@ -100,6 +100,33 @@ def sync(path: str | None = None, *, progress: Progress | None = None, give_up_s
     return receipts if research is None else [*receipts, research]
 
 
+def deliver_children(folder: str, settings: Settings, seconds: float) -> None:
+    """Deliver what ended children of this process left in the folder of its run, at most about `seconds` long.
+
+    What another process still writes or delivers is left to it.
+    """
+    until = time.monotonic() + seconds
+    http = Http(settings.base_url, settings.api_key)
+    for one in streams(folder):
+        lock = one.disk.open(one.reader.path(".lock"))
+        try:
+            if lock.lock():
+                receipt = Receipt(one.identity.run, one.project)
+                _sync_stream(one, receipt, settings, http, None, seconds, until)
+                if not (receipt.faults or receipt.waiting or receipt.quarantined or receipt.damaged_bytes):
+                    _forget(one)
+        finally:
+            lock.close()
+    http.close()
+
+
+def _forget(one: Spooled) -> None:
+    """Remove what a delivered stream leaves behind."""
+    for ending in (".run", ".ack", ".lock"):
+        one.disk.remove(one.reader.path(ending))
+    one.disk.remove_folder(one.folder)
+
+
 def connection(settings: Settings, base_url: str) -> Http:
     """The connection for a spool that was recorded for `base_url`; what the environment names comes first."""
     is_given = os.environ.get("ARWANDB_BASE_URL") or os.environ.get("WANDB_BASE_URL")
@@ -129,8 +156,9 @@ def _sync_run(folder: str, settings: Settings, progress: Progress | None, give_u
 
 
 def _sync_stream(
-    one: Spooled, receipt: Receipt, settings: Settings, http: Http, progress: Progress | None, give_up_s: float
-) -> None:
+    one: Spooled, receipt: Receipt, settings: Settings, http: Http, progress: Progress | None, give_up_s: float,
+    until: float = NEVER,
+) -> None:  # fmt: skip
     # The acknowledgements were read before the lock was ours: read them again.
     one = Spooled(one.disk, one.folder, one.identity)
     one.scan()
@@ -144,8 +172,7 @@ def _sync_stream(
     sender.is_closing = True
     sender.hurry()
     last_progress, acked, tick = time.monotonic(), reader.acked, 0.0
-    while not sender.is_done and one.fault is None:
-        now = time.monotonic()
+    while not sender.is_done and one.fault is None and (now := time.monotonic()) < until:
         due = sender.step(now)
         if reader.acked != acked:
             acked, last_progress = reader.acked, now

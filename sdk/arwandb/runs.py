@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from . import life, notice
@@ -17,7 +17,7 @@ from .errors import UsageError
 from .papers import Papers
 from .records import Identity
 from .settings import Settings, fitting, tag_list
-from .values import settle, whole_step
+from .values import MAX_DEPTH, MAX_STEP, settle, whole_step
 from .wandb_names import WandbNames
 
 _now = time.time
@@ -36,6 +36,7 @@ _STATUS = {
 _LOOK_S, _HURRIED_LOOK_S = 10.0, 1.0
 # Nobody waits longer for the end of a run, and threads cannot wait much longer.
 _LONGEST_WAIT_S = 1e6
+_GLANCE_S = 0.05
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -65,10 +66,13 @@ class Run(WandbNames):
         self._own_dir: str | None = None
         self._buffer = self._inlet = Buffer()
         self._system: Any = None
+        self._before: dict[str, Any] = {}
         items = as_mapping(config)
         self.config = Document(self._tell_config, items)
         self.summary = Summary(self._tell_summary, self._last_values)
         self._papers = Papers(self._registration(plain(items)), base_url=settings.base_url)
+        if settings.is_resuming:
+            self._tell_what_is_new(plain(items))
         if settings.mode == "disabled":
             self._finished = True
             self._inlet = _CLOSED
@@ -137,12 +141,10 @@ class Run(WandbNames):
         self._buffer.put((flat, step, now))
 
     def _note_foreign(self, metrics: Mapping[str, Any]) -> None:
-        for name, value in metrics.items():
+        for name, value in _leaves(metrics):
             if getattr(value, "is_not_recorded", False):
-                notice.once(
-                    type(value).__name__,
-                    f"{type(value).__name__} is not recorded, only numbers are ({name!r}; said once)",
-                )
+                kind = type(value).__name__
+                notice.once(kind, f"{kind} is not recorded, only numbers are ({name!r}; said once)")
 
     def _note_late(self) -> None:
         if self.settings.mode != "disabled":
@@ -159,6 +161,15 @@ class Run(WandbNames):
             "host": _host(), "started_at": _rfc3339(self.started_at),
         }  # fmt: skip
         return {name: value for name, value in body.items() if value not in (None, [], {})}
+
+    def _tell_what_is_new(self, config: dict[str, Any]) -> None:
+        """A run that is there already keeps its description when it is registered again; what was given now comes on top."""
+        given = {name: getattr(self.settings, name) for name in ("name", "notes", "group", "tags")}
+        for name, value in given.items():
+            if value:
+                self._papers.update_profile(name, value)
+        if config:
+            self._papers.update_config(config)
 
     def _start(self, *, describe: bool = False, next_step: int = 0) -> None:
         """Start the machinery of this process: a writer epoch of its own."""
@@ -179,19 +190,40 @@ class Run(WandbNames):
         if self.settings.is_git_disabled:
             return
         # Where init() waits for the server's word on the run, it must not wait for Git.
-        limit = _HURRIED_LOOK_S if self.settings.resume in {"must", "never"} else _LOOK_S
+        limit = _HURRIED_LOOK_S if self.settings.asks_first else _LOOK_S
         found = captured(os.getcwd(), self.settings.max_diff_bytes, limit, is_over)
         known = {name: found[name] for name in ("commit", "diff_sha") if found.get(name)}
         if known:
             self._papers.describe(known, found.get("diff"))
 
-    def await_registration(self, timeout: float) -> str | None:
-        """Wait until the server has answered the registration; returns its refusal, None if it took the run or is away."""
+    def await_registration(self, timeout: float, *, is_patient: bool = True) -> str | None:
+        """Wait until the server has answered the registration; returns its refusal, None if it took the run or is away.
+
+        Unless it is patient, it does not wait where no server listens or where the key is refused.
+        """
         engine = self._engine
         if engine is None or engine.sender is None:
             return None
-        engine.registered.wait(timeout)
-        return None if engine.sender.is_registered else engine.sender.refusal
+        sender, deadline = engine.sender, time.monotonic() + timeout
+        while not engine.registered.wait(_GLANCE_S) and time.monotonic() < deadline:
+            if not is_patient and (sender.away_since is not None or sender.is_denied):
+                break
+        return None if sender.is_registered else sender.refusal
+
+    def take_up(self) -> None:
+        """Go on where the run stopped, if the server had it before: with the next step, its config and its summary."""
+        sender = self._engine.sender if self._engine is not None else None
+        if sender is None or not sender.was_known:
+            return
+        stored = sender.run
+        known = stored.get("latest") or {}
+        latest = {name: last for name, last in known.items() if not name.startswith("system/")}
+        self.resumed = True
+        self._before = {**{name: last["value"] for name, last in latest.items()}, **(stored.get("summary") or {})}
+        self.config.recall(stored.get("config") or {})
+        if latest:
+            self.starting_step = min(max(int(last["step"]) for last in latest.values()) + 1, MAX_STEP)
+            self._buffer.encoder.next_step = self.starting_step
 
     def discard(self) -> None:
         """Give up a run that was refused before anything was logged."""
@@ -217,7 +249,7 @@ class Run(WandbNames):
     def _last_values(self) -> dict[str, Any]:
         if self._engine is not None and not self._finished and self._buffer.queue:
             self._engine.settle(0.5)
-        return dict(self._buffer.encoder.last)
+        return {**self._before, **self._buffer.encoder.last}
 
     # What one may ask.
 
@@ -357,7 +389,15 @@ class Run(WandbNames):
             self._finished = True
             self._inlet = _CLOSED
             engine = self._engine
-        life.forget(self)
+        life.closing(self)
+        try:
+            self._close(engine, word, seconds, exit_code, is_quiet=is_quiet, is_patient=is_patient)
+        finally:
+            life.forget(self)
+
+    def _close(
+        self, engine: Engine | None, word: str, seconds: float, exit_code: int | None, *, is_quiet: bool, is_patient: bool
+    ) -> None:  # fmt: skip
         if engine is None:
             return
         if self._system is not None:
@@ -367,9 +407,26 @@ class Run(WandbNames):
             end["exit_code"] = exit_code
         if os.getpid() != self._pid:
             end = None  # a forked child delivers its points; the run is its parent's to end
+        deadline = time.monotonic() + seconds
         is_delivered = engine.close(end, seconds, is_patient=is_patient)
+        if is_delivered and life.has_forked() and os.path.isdir(engine.folder):
+            self._deliver_children(engine.folder, deadline - time.monotonic())
         if not is_quiet:
             self._report(engine, is_delivered=is_delivered)
+
+    def _deliver_children(self, folder: str, seconds: float) -> None:
+        """What children wrote and could not send before they ended."""
+        from .offline import deliver_children
+
+        try:
+            deliver_children(folder, self.settings, seconds)
+        except Exception as error:  # noqa: BLE001 - it is kept, and a sync delivers it
+            notice.once("children", f"what child processes left in {folder} is not delivered: {error}")
+
+    def await_end(self, seconds: float) -> None:
+        """Wait for an end that is on its way, at most so long."""
+        if self._engine is not None:
+            self._engine.await_close(seconds)
 
     def _report(self, engine: Engine, *, is_delivered: bool) -> None:
         spool = engine.spool
@@ -418,6 +475,17 @@ class Run(WandbNames):
             if self._engine is None:
                 self._start(next_step=self._buffer.encoder.next_step)
                 life.remember(self)
+
+
+def _leaves(metrics: Mapping[Any, Any], depth: int = 0) -> Iterator[tuple[Any, Any]]:
+    """What was logged, out of nested mappings too; of a list, as media are often given, the first."""
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, depth + 1) if depth < MAX_DEPTH else ()
+        elif isinstance(value, (list, tuple)) and value:
+            yield name, value[0]
+        else:
+            yield name, value
 
 
 def _remember_lasting(value: Any) -> None:

@@ -38,6 +38,8 @@ class Sender:
     entries will come; then `is_done` becomes true once the server has everything. Nothing is forgotten before the server
     has answered in a way that only an arwx server that stored it would.
 
+    `run` is what the server answered to the registration, and `was_known` whether it had the run before.
+
     Of what goes wrong it tells: `trouble`, the reason of the current pause; `is_denied`, that it is the key; `refusal`, that
     the server does not want the run; `away_since`, since when nobody listens.
     """
@@ -55,6 +57,7 @@ class Sender:
         self.is_closing = False
         self.is_done = False
         self.run: Document = {}
+        self.was_known = False
         self.refusal: str | None = None
         self.trouble: str | None = None
         self.is_denied = False
@@ -184,6 +187,7 @@ class Sender:
         document = self._is_fit(response, now, "id")
         if document is not None:
             self.is_registered, self.run, self.refusal = True, document, None
+            self.was_known = response.status == 200 and not self._may_be_registered
             return now
         pause = self._judge(response, now)
         if pause is not None:

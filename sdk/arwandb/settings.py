@@ -117,6 +117,16 @@ class Settings:
             raise UsageError(f"resume must be allow, must or never, not {given!r}")
         return _RESUME[word]
 
+    @property
+    def is_resuming(self) -> bool:
+        """Whether a run that is named shall go on, should it be there."""
+        return self.run_id is not None and self.resume in {"allow", "must"}
+
+    @property
+    def asks_first(self) -> bool:
+        """Whether the run depends on what the server knows of it."""
+        return self.is_resuming or self.resume in {"must", "never"}
+
     def _seconds(self, name: str, default: float) -> float:
         given = self._pick(name, default=default)
         try:

@@ -183,16 +183,20 @@ class _Util:
 util = _Util()
 
 
-class _Plot:
+class Plot(_StandIn):
+    """Stands in for what the functions of `wandb.plot` make."""
+
+
+class _Plots:
     """Stands in for `wandb.plot`: each of its functions gives a value that is not recorded."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _StandIn
+        return Plot
 
 
-plot = _Plot()
+plot = _Plots()
 plot_table = plot.table
 
 # What scripts name of W&B's insides: the type of a run, and how ids are made.

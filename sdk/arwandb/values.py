@@ -10,7 +10,7 @@ MAX_KEY = 255
 MAX_STEP = 2**53 - 1
 # The points of one entry: a line of the stream stays below its megabyte. A larger `log()` becomes several entries.
 MAX_POINTS = 2000
-_MAX_DEPTH = 16
+MAX_DEPTH = 16
 
 Metrics = dict[str, Any]
 
@@ -30,7 +30,7 @@ def _flatten(metrics: Mapping[Any, Any], prefix: str, flat: Metrics, depth: int)
     for key, value in metrics.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            if depth < _MAX_DEPTH:
+            if depth < MAX_DEPTH:
                 _flatten(value, f"{name}/", flat, depth + 1)
             else:
                 flat[name] = None

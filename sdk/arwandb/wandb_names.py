@@ -43,6 +43,8 @@ class WandbNames:
     project: str
     id: str
     started_at: float
+    resumed = False
+    starting_step = 0
 
     @property
     def entity(self) -> str:
@@ -69,10 +71,6 @@ class WandbNames:
         return self.settings.mode == "offline"
 
     @property
-    def resumed(self) -> bool:
-        return False
-
-    @property
     def sweep_id(self) -> None:
         return None
 
@@ -81,10 +79,6 @@ class WandbNames:
     @property
     def start_time(self) -> float:
         return self.started_at
-
-    @property
-    def starting_step(self) -> int:
-        return 0
 
     def get_sweep_url(self) -> None:
         return None

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import arwandb
 import pytest
 
 from tests.sdk.conftest import SDK, Real, until
+from tests.sdk.model import Answer
 from tests.sdk.standin import StandIn
 
 FULL = os.environ.get("ARWX_FULL") == "1"
@@ -218,6 +220,59 @@ if __name__ == "__main__":
     assert code == 0, err
     assert sorted(standin.model.values("pool", "loss")) == [-1.0, *(float(number) for number in range(30))]
     assert standin.model.runs["pool"]["status"] == "finished"
+
+
+def test_what_ended_children_left_is_delivered_by_their_parent(standin: StandIn, script: Script, spool: Path) -> None:
+    body = """
+import signal
+run = arwandb.init(id="nursery")
+pids = []
+for number, kind in enumerate([signal.SIGTERM, signal.SIGKILL]):
+    pid = os.fork()
+    if pid == 0:
+        arwandb.log({"loss": float(number)})
+        while not run.status()["spooled"]:
+            time.sleep(0.01)
+        open(f"spooled{number}", "w").close()
+        time.sleep(30)
+    pids.append((pid, kind))
+while not (os.path.exists("spooled0") and os.path.exists("spooled1")):
+    time.sleep(0.01)
+for pid, kind in pids:
+    os.kill(pid, kind)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -kind
+arwandb.log({"loss": -1.0})
+arwandb.finish()
+"""
+    code, _, err = ended(script(body, ARWANDB_FLUSH_INTERVAL="20"))
+    assert (code, err) == (0, "")
+    assert sorted(standin.model.values("nursery", "loss")) == [-1.0, 0.0, 1.0]
+    assert standin.model.runs["nursery"]["status"] == "finished"
+    assert not (spool / "nursery").exists()
+
+
+def test_sigterm_while_finish_waits_does_not_cut_the_delivery(standin: StandIn, script: Script) -> None:
+    body = """
+import signal, threading
+arwandb.init(id="cut")
+arwandb.log({"loss": 1.0})
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+arwandb.finish()
+time.sleep(10)
+"""
+    slow = threading.Event()
+
+    def fault(method: str, path: str) -> Answer | None:
+        if path == "/v1/ingest" and not slow.is_set():
+            slow.set()
+            time.sleep(1.0)
+        return None
+
+    standin.fault = fault
+    code, _, err = ended(script(body))
+    assert code == -signal.SIGTERM, err
+    assert standin.model.values("cut", "loss") == [1.0]
+    assert standin.model.runs["cut"]["status"] == "finished"
 
 
 def test_several_ranks_share_one_run_while_the_server_dies_twice(real: Real, script: Script, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from arwandb import code
 from arwandb.http import proxy_for
 from arwandb.system import Machine
 
-from tests.sdk.conftest import SDK, until
+from tests.sdk.conftest import SDK, Real, until
 from tests.sdk.model import Answer, problem
 from tests.sdk.standin import StandIn
 
@@ -228,6 +228,49 @@ def test_resume_must_and_never_are_answered_before_training_begins(standin: Stan
     standin.fault = fault
     with pytest.raises(arwandb.UsageError, match="no run"):
         arwandb.init(id="nowhere", resume="must")
+
+
+def test_media_within_lists_and_mappings_are_named_once(standin: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    arwandb.init(id="media")
+    for _ in range(2):
+        arwandb.log({"faces": [arwandb.Image(1), arwandb.Image(2)], "val": {"h": arwandb.Histogram([1]), "loss": 1.0}})
+        arwandb.log({"curve": arwandb.plot.line(None, "x", "y"), "nothing": []})
+    arwandb.finish()
+    said = [line.partition(" is not recorded")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["arwandb: Image", "arwandb: Histogram", "arwandb: Plot"]
+    assert standin.model.values("media", "val/loss") == [1.0, 1.0]
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(real: Real) -> None:
+    first = arwandb.init(id="goes-on", project="p", config={"lr": 1, "width": 8}, resume="allow")
+    assert (first.resumed, first.starting_step) == (False, 0)
+    for loss in (3.0, 2.0, 1.0):
+        arwandb.log({"loss": loss})
+    first.summary["best"] = 1.0
+    arwandb.finish()
+
+    again = arwandb.init(id="goes-on", project="p", config={"lr": 2}, tags=["second"], resume="must")
+    assert (again.resumed, again.starting_step, again.step) == (True, 3, 3)
+    assert again.config.as_dict() == {"lr": 2, "width": 8}
+    assert (again.summary["best"], again.summary["loss"]) == (1.0, 1.0)
+    arwandb.log({"loss": 0.5})
+    assert again.summary["loss"] == 0.5
+    arwandb.finish()
+
+    stored = real.run("goes-on")
+    assert stored["latest"]["loss"]["step"] == 3
+    assert stored["config"] == {"lr": 2, "width": 8}
+    assert (stored["summary"], stored["tags"], stored["status"]) == ({"best": 1.0}, ["second"], "finished")
+
+    # Another process of the same run, which was not told to resume, has steps of its own.
+    beside = arwandb.init(id="goes-on", project="p")
+    assert (beside.resumed, beside.step) == (False, 0)
+
+
+def test_a_run_that_may_be_resumed_does_not_wait_where_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARWANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(arwandb, "_ASK_S", 600.0)
+    assert not arwandb.init(id="alone", resume="allow").resumed
 
 
 def test_what_cannot_be_done_at_all_says_so_at_once() -> None:
