@@ -255,6 +255,9 @@ def test_printed_pages_hold_what_is_to_be_read(browser: Browser, server: Server)
             ".filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 80))"
         )
         assert shown == [], path
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        assert ink == "rgb(26, 28, 30)", "paper is light, whatever the screen was"
     page.context.close()
 
 
