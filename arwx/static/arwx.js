@@ -355,6 +355,28 @@
   document.addEventListener("pointerover", pointAt);
   document.addEventListener("focusin", pointAt);
 
+  // However many points the picture has, Tab stops there once, at the best or where the focus was; arrow keys go on.
+  const pointsOf = (picture) => $$("a[data-index]", picture).sort((a, b) => a.dataset.index - b.dataset.index);
+
+  function stopOnce() {
+    for (const picture of $$(".progress-figure .picture")) {
+      const points = pointsOf(picture);
+      const stop = points.find((one) => one === document.activeElement) || points.findLast((one) => one.dataset.kind === "best") || points.at(-1);
+      for (const one of points) one.setAttribute("tabindex", one === stop ? "0" : "-1");
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (!(event.target instanceof Element) || !event.target.matches(".picture a[data-index]") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const points = pointsOf(event.target.closest(".picture"));
+    const at = points.indexOf(event.target);
+    const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: points.length - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    points[next]?.focus();
+    stopOnce();
+  });
+
   // Keys -------------------------------------------------------------------------------------------------------------
 
   // An element with data-key="g r" is followed, pressed or focused when g and then r are typed.
@@ -409,12 +431,13 @@
     if (words && !confirm(words)) event.preventDefault();
   });
 
-  document.addEventListener("htmx:afterSwap", () => { freshen(); nameWidth(); });
+  document.addEventListener("htmx:afterSwap", () => { freshen(); nameWidth(); stopOnce(); });
 
   const said = $("#live")?.dataset.address;
   if (said && said !== location.pathname + location.search) history.replaceState(history.state, "", said + location.hash);
   window.arwx = { go, redraw };
   nameTheme();
   nameWidth();
+  stopOnce();
   setInterval(freshen, 5000);
 })();

@@ -123,6 +123,23 @@ def test_a_point_is_reached_by_keyboard(story: Page) -> None:
     expect(story.locator("h1")).to_contain_text("#1")
 
 
+def test_the_picture_is_one_stop_for_the_tab_key_and_the_arrows_walk_it(story: Page) -> None:
+    stops = story.locator(".picture a[tabindex='0']")
+    expect(stops).to_have_count(1)
+    assert stops.get_attribute("data-kind") == "best"
+    stops.focus()
+    story.keyboard.press("Home")
+    expect(story.locator("#e1")).to_be_focused()
+    story.keyboard.press("ArrowRight")
+    expect(story.locator("#e2")).to_be_focused()
+    expect(story.locator(".point-tip")).to_contain_text("#2 ")
+    expect(stops).to_have_count(1)
+    story.keyboard.press("Tab")
+    focused = story.locator(".progress-figure figcaption a").first
+    expect(focused).to_be_focused()
+    assert focused.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+
+
 def test_a_row_under_the_pointer_lights_up_its_point(story: Page) -> None:
     story.locator("#try-3").hover()
     expect(story.locator("#e3")).to_have_class(re.compile("is-pointed"))
