@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, or_, select, update
+from sqlalchemy import Select, case, func, or_, select, update
 
 from arwx import clock, ids, pages
 from arwx.access import Scope
@@ -165,14 +165,15 @@ class Found:
 
 
 def find(scope: Scope, words: str, limit: int = 20) -> list[Found]:
-    """The experiments of all projects whose note or id holds the words, or whose commit begins so, newest first."""
+    """The experiments of all projects whose note or id holds the words, or whose commit begins so: by note, then newest first."""
+    is_noted = Experiment.note.icontains(words, autoescape=True)
     holds = or_(
-        Experiment.note.icontains(words, autoescape=True),
+        is_noted,
         Experiment.id.icontains(words, autoescape=True),
         Experiment.commit.istartswith(words, autoescape=True),
     )
-    newest = scope.experiments().where(holds).order_by(Experiment.created_at.desc(), Experiment.id.desc())
-    found = scope.db.scalars(newest.limit(limit)).all()
+    order = (case((is_noted, 0), else_=1), Experiment.created_at.desc(), Experiment.id.desc())
+    found = scope.db.scalars(scope.experiments().where(holds).order_by(*order).limit(limit)).all()
     names, judged = scope.project_names({one.project_id for one in found}), verdicts(scope, found)
     return [Found(one, names[one.project_id], judged.get(one.id)) for one in found]
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, Text, cast, or_, select
+from sqlalchemy import Select, Text, case, cast, or_, select
 
 from arwx import audit, clock, criteria, db, ids, pages, points
 from arwx.access import Scope
@@ -276,13 +276,15 @@ def _query(scope: Scope, project: Project, asked: Wanted) -> Select[Run]:
 
 
 def find(scope: Scope, words: str, limit: int = 50) -> list[RunView]:
-    """The runs of all projects whose name or id holds the words, or whose commit begins so, newest first."""
+    """The runs of all projects whose name or id holds the words, or whose commit begins so: by name, then newest first."""
+    is_named = Run.name.icontains(words, autoescape=True)
     holds = or_(
-        Run.name.icontains(words, autoescape=True),
+        is_named,
         Run.id.icontains(words, autoescape=True),
         Run.commit.istartswith(words, autoescape=True),
     )
-    return _of_all_projects(scope, scope.runs().where(holds), limit)
+    # A few letters stand in many an id: what was named so must not be pushed out by them.
+    return _of_all_projects(scope, scope.runs().where(holds).order_by(case((is_named, 0), else_=1)), limit)
 
 
 def newest(scope: Scope, limit: int = pages.DEFAULT_LIMIT) -> list[RunView]:

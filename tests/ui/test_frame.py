@@ -109,6 +109,19 @@ def test_a_run_is_found_by_a_part_of_its_name_or_id(ada_at_home: Visitor, ada: C
     assert "Type a part of a name" in ada_at_home.get("/find").text
 
 
+def test_what_was_named_so_is_found_before_what_has_it_in_its_id_alone(ada_at_home: Visitor, ada: Caller) -> None:
+    ada.run("char-lm", id="older", name="baseline")
+    session_id = ada.post("/v1/sessions", json={"project": "char-lm"}).json["id"]
+    ada.post("/v1/experiments", json={"session_id": session_id, "id": "first", "note": "baseline"})
+    for number in range(60):
+        ada.run("char-lm", id=f"run_ba{number}", name="warm up")
+    for number in range(25):
+        ada.post("/v1/experiments", json={"session_id": session_id, "id": f"exp_ba{number}"})
+    page = ada_at_home.get("/find?q=ba").text
+    assert re.findall(r'/runs/(\w+)"', page)[:2] == ["older", "run_ba59"]
+    assert re.findall(r'/experiments/(\w+)"', page)[:2] == ["first", "exp_ba24"]
+
+
 def test_experiments_and_artifacts_are_found_too(
     ada_at_home: Visitor, ada: Caller, mallory_at_home: Visitor, queries: list[str]
 ) -> None:
