@@ -17,7 +17,7 @@ from .disk import Disk
 from .engine import keep_out_of_git
 from .errors import Error
 from .receipts import JournalReceipt
-from .server import Server, Unreachable
+from .server import ApiError, Server, Unreachable
 from .settings import Settings
 from .transfer import upload
 from .trees import Changed, File, looked_at, pieces
@@ -51,7 +51,8 @@ class Journal:
         papers.save(self._disk, os.path.join(self.folder, name), {"format": 1, **record, "blobs": kept})
 
     def deliver(self, server: Server, *, patience: float, is_for: Callable[[str], bool] = bool) -> JournalReceipt:
-        """Send the records in order, until one cannot be sent. What the server refuses is put aside, and said.
+        """Send the records in order, until one cannot be sent, be it for want of the right key. What the server refuses
+        is put aside, and said.
 
         `is_for` tells from the address that a record was made for whether it is to go to this server.
         """
@@ -77,10 +78,10 @@ class Journal:
                 continue
             try:
                 answer = self._send(server, record, known, patience)
-            except Unreachable as error:
-                trouble = str(error)
-                break
             except Error as error:
+                if isinstance(error, Unreachable) or (isinstance(error, ApiError) and error.is_about_caller):
+                    trouble = str(error)
+                    break
                 refused.append(self._put_aside(name, f"{record.get('what')} was refused: {error}"))
                 continue
             if record.get("token"):

@@ -25,13 +25,18 @@ Prepare = Callable[[], "tuple[Request, Sink | None]"]
 
 
 class ApiError(Error):
-    """The server refused a call. `status` and `code` say why, `fields` which fields were wrong, `document` all of it."""
+    """The server refused a call. `status` and `code` say why, `fields` which fields were wrong, `document` all of it.
+
+    `is_about_caller` says that it was not what was asked, but who asked or where: another key, or the right address,
+    would get another answer to the same call.
+    """
 
     def __init__(self, response: Response, call: str, base_url: str, *, has_key: bool) -> None:
         self.status = response.status
         self.document = response.json()
         self.code = str(self.document.get("code") or "")
         self.detail = str(self.document.get("detail") or self.document.get("title") or "")
+        self.is_about_caller = self.status in {401, 403} or not response.is_problem
         errors = self.document.get("errors")
         self.fields = {str(one.get("field")): str(one.get("message")) for one in errors or [] if isinstance(one, dict)}
         super().__init__(f"{self._reason(response, base_url, has_key)} ({response.status} for {call})")

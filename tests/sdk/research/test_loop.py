@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from arwx import experiments as servers
 from tests.sdk.conftest import Real
 from tests.sdk.research.conftest import Repository, get
+from tests.sdk.standin import StandIn
 
 
 def test_the_whole_story_from_goal_to_winner(real: Real, repo: Repository) -> None:
@@ -288,6 +289,38 @@ def test_what_is_refused_later_is_put_aside_and_said(
     assert "decision on exp_that_never_was was refused: No such experiment" in said.out
     assert len(list((spool / "research" / "refused").iterdir())) == 1
     assert arwandb_cli("sync") == 0
+
+
+def test_a_wrong_key_or_address_keeps_what_waits(
+    real: Real, standin: StandIn, monkeypatch: pytest.MonkeyPatch, spool: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARWANDB_BASE_URL", real.base_url)
+    monkeypatch.setenv("ARWANDB_API_KEY", real.key)
+    monkeypatch.setenv("ARWANDB_MODE", "offline")
+    ar.session(tag="patient")
+    exp = ar.experiment(note="written on a train")
+    ar.decision(exp["id"], "drop", metric="loss")
+    monkeypatch.delenv("ARWANDB_MODE")
+
+    reader = real.command("key", "new", "--org", "lab", "--name", "reader", "--scope", "read").strip()
+    stranger = "arwx_live_" + "0" * 30
+    for key, reason in ((stranger, "does not know the key"), (reader, "(403 for POST /v1/sessions)")):
+        monkeypatch.setenv("ARWANDB_API_KEY", key)
+        assert arwandb_cli("sync") == 1
+        assert reason in capfd.readouterr().out
+        assert len(Journal(str(spool))) == 3
+
+    # Something that is no arwx server, such as the page of a hotel.
+    standin.fault = lambda method, path: (404, {}, b"<h1>Welcome</h1>")
+    monkeypatch.setenv("ARWANDB_API_KEY", real.key)
+    monkeypatch.setenv("ARWANDB_BASE_URL", standin.base_url)
+    assert arwandb_cli("sync") == 1
+    assert "is no arwx server" in capfd.readouterr().out
+    assert len(Journal(str(spool))) == 3
+
+    monkeypatch.setenv("ARWANDB_BASE_URL", real.base_url)
+    assert arwandb_cli("sync") == 0
+    assert get(real, f"/v1/experiments/{exp['id']}")["decision"]["status"] == "drop"
 
 
 def test_a_damaged_record_is_put_aside_and_the_rest_delivered(
