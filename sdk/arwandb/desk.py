@@ -50,13 +50,13 @@ class Desk:
     def run(self) -> Any:
         """The active run; None without one, and for one that is disabled or over."""
         run = arwandb.run
-        return None if run is None or run.settings.mode == "disabled" or run._finished else run
+        return None if run is None or run.settings.mode == "disabled" or run.is_finished else run
 
     @property
     def mode(self) -> str:
         """Online, offline or disabled: as the active run is, else as the environment says."""
         run = arwandb.run
-        return str(run.settings.mode if run is not None and not run._finished else self.settings.mode)
+        return str(self.settings.mode if run is None or run.is_finished else run.settings.mode)
 
     def known_project(self, given: str | None = None) -> str | None:
         """The project: the one given, that of the session or run that is open, or of the environment. None if none is named."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 # Never read, whatever else is said: keys, passwords, and what holds them.
 SECRETS = """
@@ -29,8 +29,6 @@ arwandb-spool/ wandb/run-*/ wandb/offline-run-*/ wandb/latest-run mlruns/ lightn
 /checkpoints/ /weights/
 """
 _MAX_RULES = 1 << 20
-
-Reader = Callable[[str], "str | None"]
 
 
 class Rules:

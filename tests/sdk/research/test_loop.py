@@ -350,6 +350,21 @@ def test_disabled_answers_and_does_nothing(monkeypatch: pytest.MonkeyPatch, repo
     assert not spool.exists()
 
 
+def test_research_beside_a_disabled_run_is_disabled_too(
+    monkeypatch: pytest.MonkeyPatch, repo: Repository, spool: Path
+) -> None:
+    monkeypatch.setenv("ARWANDB_BASE_URL", "http://127.0.0.1:9")
+    arwandb.init(mode="disabled")
+    ar.goal("loss")
+    exp = ar.experiment(note="x", session_id="ses_x")
+    ar.decision(exp["id"], "keep", 1.0)
+    assert not spool.exists()
+
+    arwandb.finish()
+    ar.goal("loss")
+    assert spool.exists()
+
+
 def test_a_spool_that_cannot_be_written_is_said_and_training_goes_on(
     monkeypatch: pytest.MonkeyPatch, repo: Repository, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
