@@ -1,5 +1,6 @@
 """Projects: a name and a goal, under which everything else hangs."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,8 @@ from arwx.models import Decision, Experiment, Project, Run
 from arwx.runs import CRASHED_AFTER
 
 _LONGEST_DESCRIPTION = 65_536
+# So many runs at most are asked whether they still live, of all projects of a page together.
+_MOST_RUNNING = 500
 
 
 @dataclass(frozen=True)
@@ -144,43 +147,11 @@ def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
     """The cards of these projects, in their order, in as many queries for one as for fifty."""
     project_ids = [project.id for project in projects]
     bests = experiments.bests(scope, projects)
-    counts: dict[str, int] = {}
-    counted = (
-        select(Run.project_id, func.count())
-        .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
-        .group_by(Run.project_id)
-    )
-    for project_id, number in scope.db.execute(counted):
-        counts[project_id] = number
-    owner = {
-        run.id: run
-        for run in scope.db.scalars(
-            scope.runs()
-            .where(Run.project_id.in_(project_ids), Run.status == "running")
-            .order_by(Run.created_at.desc(), Run.id.desc())
-            .limit(500)
-        )
-    }
-    newest = (
-        select(Run.project_id, func.max(func.coalesce(Run.finished_at, Run.created_at)))
-        .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
-        .group_by(Run.project_id)
-    )
-    last: dict[str, datetime] = dict(scope.db.execute(newest).all())
-    tried = (
-        select(Experiment.project_id, func.max(Experiment.created_at))
-        .where(Experiment.org_id == scope.org_id, Experiment.project_id.in_(project_ids))
-        .group_by(Experiment.project_id)
-    )
-    for project_id, moment in scope.db.execute(tried):
-        last[project_id] = max(moment, last.get(project_id, moment))
-    live: dict[str, int] = {}
-    now = clock.now()
-    for run_id, seen_at in points.last_seen(scope.db, scope.org_id, list(owner)).items():
-        project_id = owner[run_id].project_id
-        last[project_id] = max(seen_at, last.get(project_id, seen_at))
-        if now - seen_at < CRASHED_AFTER:
-            live[project_id] = live.get(project_id, 0) + 1
+    counts = _run_counts(scope, project_ids)
+    seen = _seen_running(scope, project_ids)
+    last = _newest([*_told(scope, project_ids), *seen])
+    alive_since = clock.now() - CRASHED_AFTER
+    live = Counter(project_id for project_id, moment in seen if moment > alive_since)
     return [
         Card(
             name=project.name,
@@ -192,8 +163,53 @@ def _cards(scope: Scope, projects: list[Project]) -> list[Card]:
             steps=bests.get(project.id, []),
             created_at=project.created_at,
             run_count=counts.get(project.id, 0),
-            live_count=live.get(project.id, 0),
+            live_count=live[project.id],
             last_seen_at=last.get(project.id),
         )
         for project in projects
     ]
+
+
+def _run_counts(scope: Scope, project_ids: list[str]) -> dict[str, int]:
+    counted = (
+        select(Run.project_id, func.count())
+        .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
+        .group_by(Run.project_id)
+    )
+    return dict(scope.db.execute(counted).all())
+
+
+def _told(scope: Scope, project_ids: list[str]) -> list[tuple[str, datetime]]:
+    """By project, when a run last began or ended, and when an experiment was last recorded."""
+    ran = (
+        select(Run.project_id, func.max(func.coalesce(Run.finished_at, Run.created_at)))
+        .where(Run.org_id == scope.org_id, Run.project_id.in_(project_ids), Run.deleted_at.is_(None))
+        .group_by(Run.project_id)
+    )
+    tried = (
+        select(Experiment.project_id, func.max(Experiment.created_at))
+        .where(Experiment.org_id == scope.org_id, Experiment.project_id.in_(project_ids))
+        .group_by(Experiment.project_id)
+    )
+    return [(project_id, moment) for query in (ran, tried) for project_id, moment in scope.db.execute(query)]
+
+
+def _seen_running(scope: Scope, project_ids: list[str]) -> list[tuple[str, datetime]]:
+    """By project, when each of the newest runs that have not ended was last heard of."""
+    running = (
+        scope.runs()
+        .where(Run.project_id.in_(project_ids), Run.status == "running")
+        .order_by(Run.created_at.desc(), Run.id.desc())
+        .limit(_MOST_RUNNING)
+    )
+    owner = {run.id: run.project_id for run in scope.db.scalars(running)}
+    seen = points.last_seen(scope.db, scope.org_id, list(owner))
+    return [(owner[run_id], moment) for run_id, moment in seen.items()]
+
+
+def _newest(moments: list[tuple[str, datetime]]) -> dict[str, datetime]:
+    """The last moment of each project."""
+    last: dict[str, datetime] = {}
+    for project_id, moment in moments:
+        last[project_id] = max(moment, last.get(project_id, moment))
+    return last

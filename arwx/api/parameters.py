@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from arwx import briefing, charts, digest, embeds, pages, runs
+from arwx import briefing, charts, digest, embeds, pages, points, runs
 from arwx.svg import theme
 
-MAX_STEP = 2**53 - 1
 _TEXT = {"type": "string"}
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 128}
-_STEP = {"type": "integer", "minimum": 0, "maximum": MAX_STEP}
+_STEP = {"type": "integer", "minimum": 0, "maximum": points.LAST_STEP}
 
 
 @dataclass(frozen=True)

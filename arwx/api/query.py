@@ -2,10 +2,9 @@
 
 from flask import request
 
-from arwx import ids, pages
+from arwx import ids, pages, points
 from arwx.errors import FieldError, Invalid, invalid
 
-MAX_STEP = 2**53 - 1
 # As long as nearly the whole first line of a request, which has 8,190 bytes.
 _LONGEST = 8000
 
@@ -46,7 +45,7 @@ def one_of(name: str, *choices: str) -> str:
     return value
 
 
-def whole(name: str, low: int = 0, high: int = MAX_STEP) -> int | None:
+def whole(name: str, low: int = 0, high: int = points.LAST_STEP) -> int | None:
     """A whole number within its bounds; None when absent."""
     value = request.args.get(name)
     if not value:
