@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import os
 import signal
 import sys
@@ -77,7 +78,10 @@ def _at_exit() -> None:
 
 
 def _watch_exceptions() -> None:
-    """Note a program that ends by an exception or a non-zero sys.exit; what was installed before still runs."""
+    """Note a program that ends by an exception or a non-zero exit; what was installed before still runs.
+
+    A SystemExit that the program raises itself passes no hook on its way to the interpreter, and is not seen.
+    """
     hook, leave = sys.excepthook, sys.exit
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -85,12 +89,33 @@ def _watch_exceptions() -> None:
         hook(kind, error, trace)
 
     def exit(code: Any = None) -> Any:
-        if code not in (None, 0) and threading.current_thread() is threading.main_thread():
-            _fate["status"] = "failed"
+        _note_exit(code)
         leave(code)
 
     sys.excepthook = excepthook
     sys.exit = exit
+    for name in ("exit", "quit"):
+        if (quitter := getattr(builtins, name, None)) is not None:  # not under `python -S`
+            setattr(builtins, name, _Quitter(quitter))
+
+
+class _Quitter:
+    """The `exit` and `quit` of scripts and of the prompt."""
+
+    def __init__(self, leave: Any) -> None:
+        self._leave = leave
+
+    def __call__(self, code: Any = None) -> Any:
+        _note_exit(code)
+        self._leave(code)
+
+    def __repr__(self) -> str:
+        return repr(self._leave)
+
+
+def _note_exit(code: Any) -> None:
+    if code not in (None, 0) and threading.current_thread() is threading.main_thread():
+        _fate["status"] = "failed"
 
 
 def _watch_sigterm() -> None:

@@ -39,6 +39,7 @@ def ended(process: "subprocess.Popen[str]", seconds: float = 30) -> tuple[int, s
     ("end", "code", "status"),
     [
         ("", 0, "finished"), ("raise ValueError('boom')", 1, "failed"), ("sys.exit(3)", 3, "failed"), ("sys.exit()", 0, "finished"),
+        ("exit(3)", 3, "failed"), ("quit('no')", 1, "failed"), ("exit()", 0, "finished"),
         ("raise KeyboardInterrupt", -2, "killed"), ("os.kill(os.getpid(), 2); time.sleep(9)", -2, "killed"),
         ("os.kill(os.getpid(), 15); time.sleep(9)", -15, "killed"),
         ("arwandb.finish(exit_code=1)", 0, "failed"), ("arwandb.finish(1)", 0, "failed"), ("arwandb.finish('KILLED')", 0, "killed"),
