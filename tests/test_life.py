@@ -172,10 +172,12 @@ def test_it_ends_when_all_who_asked_are_served_and_waits_for_nobody_else(tmp_pat
     upload = socket.create_connection(("127.0.0.1", server.port), timeout=30)
     upload.sendall(
         f"POST /v1/blobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body[:100_000]
+        f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
     )
-    time.sleep(0.3)
+    answer = upload.makefile("rb")
+    assert [answer.readline(), answer.readline()] == [b"HTTP/1.1 100 Continue\r\n", b"\r\n"]  # it is on its way
+    upload.sendall(body[:100_000])
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
     # Idle ones are closed, in an orderly way, while the upload is still on its way: a server that waited for them would
@@ -185,7 +187,7 @@ def test_it_ends_when_all_who_asked_are_served_and_waits_for_nobody_else(tmp_pat
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
     upload.sendall(body[100_000:])
-    with upload, upload.makefile("rb") as answer:
+    with upload, answer:
         assert b" 201 " in answer.read().split(b"\r\n")[0]
     assert server.process.wait(30) == 0
     assert "Traceback" not in server.log()

@@ -180,7 +180,7 @@ def test_a_server_that_says_no_ends_a_sync_at_once(
     standin.model.runs["r"] = {"id": "r", "project": "theirs", "config": {}, "summary": {}}
     assert cli.main(["sync"]) == 1
     assert "the run is refused: the run is there already" in capsys.readouterr().out
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20  # of the thirty for which each of the two would go on trying
     del standin.model.runs["r"]
     assert cli.main(["sync"]) == 0
 

@@ -78,7 +78,7 @@ def test_a_handler_of_sigterm_stays(standin: StandIn, script: Script) -> None:
 
 def test_os_exit_loses_at_most_a_tenth_of_a_second(standin: StandIn, script: Script, spool: Path) -> None:
     standin.stop()
-    assert ended(script(LOOP + "time.sleep(0.4)\nos._exit(9)"))[0] == 9
+    assert ended(script(LOOP + "time.sleep(1)\nos._exit(9)"))[0] == 9
     standin.restart()
     (receipt,) = arwandb.sync()
     assert receipt.delivered == 200

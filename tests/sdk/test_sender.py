@@ -143,8 +143,16 @@ def test_a_receipt_that_names_too_few_points_is_not_believed(standin: StandIn) -
 def test_lost_answers_and_requests_that_come_twice_are_stored_once(standin: StandIn) -> None:
     import random
 
-    chance = random.Random(3)
-    standin.fault = lambda method, path: chance.choice(["lose", "twice", "drop", None, None])
+    chance, batches = random.Random(3), [0]
+
+    def fault(method: str, path: str) -> str | None:
+        if path == "/v1/ingest":
+            batches[0] += 1
+            if batches[0] < 3:  # however few batches a busy machine makes of it all
+                return ["twice", "lose"][batches[0] - 1]
+        return chance.choice(["lose", "twice", "drop", None, None])
+
+    standin.fault = fault
     run = arwandb.init()
     for part in range(20):
         log(100, part * 100)
@@ -159,7 +167,7 @@ def test_the_server_may_be_away_at_init_and_come_later(standin: StandIn) -> None
     standin.stop()
     start = time.monotonic()
     run = arwandb.init(config={"lr": 1.0})
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 5  # of the 15 seconds for which the end would wait
     log(1000)
     time.sleep(0.2)
     standin.restart()
@@ -181,6 +189,18 @@ def test_the_server_may_restart_in_between(standin: StandIn) -> None:
     whole(standin, run, 900)
 
 
+def heard(capsys: pytest.CaptureFixture[str], words: str) -> str:
+    """What was said on stderr until these words were."""
+    said = [""]
+
+    def are_said() -> bool:
+        said[0] += capsys.readouterr().err
+        return words in said[0]
+
+    until(are_said)
+    return said[0]
+
+
 def test_a_key_that_stops_working_costs_nothing_once_it_works_again(
     standin: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,13 +209,13 @@ def test_a_key_that_stops_working_costs_nothing_once_it_works_again(
     until(lambda: run.status()["stored"] == 100)
     standin.model.keys.clear()
     log(100, 100)
-    time.sleep(0.3)
+    said = heard(capsys, "API key")
     assert run.status()["stored"] == 100
     until(lambda: run.status()["spooled"] == 200)
     standin.model.keys.add(standin.key)
     arwandb.finish()
     whole(standin, run, 200)
-    assert capsys.readouterr().err.count("API key") == 1
+    assert (said + capsys.readouterr().err).count("API key") == 1
 
 
 def test_without_a_key_a_line_says_how_to_get_one_and_a_login_is_enough(
@@ -204,13 +224,13 @@ def test_without_a_key_a_line_says_how_to_get_one_and_a_login_is_enough(
     monkeypatch.delenv("ARWANDB_API_KEY")
     run = arwandb.init()
     log(100)
+    said = heard(capsys, "python -m arwandb login")
     until(lambda: run.status()["spooled"] == 100)
-    time.sleep(0.2)
     assert standin.model.requests == []
     assert arwandb.login(standin.key)
     arwandb.finish()
     whole(standin, run, 100)
-    assert capsys.readouterr().err.count("python -m arwandb login") == 1
+    assert (said + capsys.readouterr().err).count("python -m arwandb login") == 1
 
 
 @pytest.mark.parametrize("count", [1, 40, 3000, 12_000])
@@ -286,10 +306,10 @@ def test_finish_is_bounded_when_the_server_is_a_black_hole(standin: StandIn, mon
         monkeypatch.setenv("ARWANDB_BASE_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
         run = arwandb.init()
         log(100)
-        time.sleep(0.1)
+        until(lambda: run.status()["spooled"] == 100)
         start = time.monotonic()
         arwandb.finish(timeout=0.5)
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 8  # of the 15 seconds for which it usually waits
     assert run.status()["spooled"] == 100
     monkeypatch.setenv("ARWANDB_BASE_URL", standin.base_url)
     assert arwandb.sync()[0].is_intact
@@ -351,4 +371,4 @@ def test_what_was_gathered_is_sent_at_the_interval_or_the_count(
     time.sleep(0.3)
     assert standin.model.entries == {}
     log(200, 200)
-    until(lambda: run.status()["stored"] == 400, 3)
+    until(lambda: run.status()["stored"] == 400)

@@ -441,7 +441,7 @@ def test_a_hanging_gpu_program_is_stopped(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     start = time.monotonic()
     assert "system/memory" in Machine().sample()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20  # of the minute for which it would hang
 
 
 CGROUPS = {

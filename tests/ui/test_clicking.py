@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from functools import cache
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -49,8 +50,13 @@ def page(signed_in: Page, server: Server) -> Page:
     return signed_in
 
 
+@cache
+def key(server: Server) -> str:
+    return server.key("admin")
+
+
 def tell(server: Server, path: str, body: object) -> None:
-    headers = {"Authorization": f"Bearer {server.key('admin')}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {key(server)}", "Content-Type": "application/json"}
     request = urllib.request.Request(server.base_url + path, json.dumps(body).encode(), headers)
     urllib.request.urlopen(request, timeout=10).close()
 
@@ -140,6 +146,7 @@ def test_on_an_enlarged_chart_a_drag_takes_a_part_of_y_too(page: Page, server: S
     expect(page.get_by_label("y from")).to_have_value(str(low).removesuffix(".0"))
     drag(0.3, 0.25, 0.6, 0.75)
     page.wait_for_url(lambda address: "ymin=" in address and "zoom=" in address)
+    expect(drawn).to_have_attribute("data-x-low", query(page)["zoom"][0].split("~")[0])
     page.locator(".plot").dblclick()
     page.wait_for_url(lambda address: "ymin=" not in address and "zoom=" not in address)
 
@@ -346,6 +353,7 @@ def test_chosen_runs_are_hidden_or_shown_alone(page: Page) -> None:
     page.click(".runs-chosen button:text-is('Hide')")
     expect(lines).to_have_count(8)
     page.click(".chip:has-text('2 hidden')")
+    expect(lines).to_have_count(10)
     for number in (0, 1, 2):
         page.locator(".pick input").nth(number).check()
     page.click(".runs-chosen button:text-is('Only these')")
@@ -364,10 +372,11 @@ def test_a_quiet_page_asks_nothing_and_tells_what_came_when_somebody_returns(pag
     own.clock.fast_forward(600_000)
     own.wait_for_timeout(300)
     assert asked == [], "nobody is there"
-    own.mouse.move(300, 300)
-    own.wait_for_timeout(300)
+    with own.expect_request_finished(lambda request: urlsplit(request.url).path == "/p/quiet/news"):
+        own.mouse.move(300, 300)
     own.mouse.move(310, 310)
     own.evaluate("dispatchEvent(new Event('focus'))")
+    own.wait_for_timeout(300)
     assert asked == ["/p/quiet/news"], "once, on return"
     expect(own.locator("#news")).to_have_count(0)
     tell(server, "/v1/runs", {"project": "quiet", "id": "quiet-2"})

@@ -215,7 +215,9 @@ def test_the_curves_of_its_run_stand_beside_those_of_the_last_kept(story: Page) 
 
 def test_the_script_that_reproduces_it_is_copied_and_saved(story: Page, server: Server) -> None:
     opened(story, 1)
-    story.click("[aria-label='Copy: Reproduce in a shell']")
+    button = story.locator("[aria-label='Copy: Reproduce in a shell']")
+    button.click()
+    expect(button).to_contain_text("Copied")
     copied = story.evaluate("navigator.clipboard.readText()")
     assert "curl -sf -H @- " in copied
     assert re.search(rf"{re.escape(server.base_url)}/v1/experiments/exp_\w+/reproduce \| sh\Z", copied)
