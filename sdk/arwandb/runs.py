@@ -66,6 +66,7 @@ class Run(WandbNames):
         self._own_dir: str | None = None
         self._buffer = self._inlet = Buffer()
         self._system: Any = None
+        self._stored: dict[str, Any] = {}
         self._before: dict[str, Any] = {}
         items = as_mapping(config)
         self.config = Document(self._tell_config, items)
@@ -218,7 +219,7 @@ class Run(WandbNames):
         stored = sender.run
         known = stored.get("latest") or {}
         latest = {name: last for name, last in known.items() if not name.startswith("system/")}
-        self.resumed = True
+        self.resumed, self._stored = True, stored
         self._before = {**{name: last["value"] for name, last in latest.items()}, **(stored.get("summary") or {})}
         self.config.recall(stored.get("config") or {})
         if latest:
@@ -292,7 +293,7 @@ class Run(WandbNames):
     @property
     def notes(self) -> str | None:
         """The notes on the run, which can be set."""
-        return self._papers.profile.get("notes", self.settings.notes)
+        return self._papers.profile.get("notes", self.settings.notes or self._stored.get("notes"))
 
     @notes.setter
     def notes(self, notes: Any) -> None:
@@ -301,7 +302,7 @@ class Run(WandbNames):
     @property
     def tags(self) -> tuple[str, ...]:
         """The tags of the run, which can be set."""
-        return tuple(self._papers.profile.get("tags", self.settings.tags))
+        return tuple(self._papers.profile.get("tags", self.settings.tags or self._stored.get("tags") or ()))
 
     @tags.setter
     def tags(self, tags: Any) -> None:

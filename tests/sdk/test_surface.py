@@ -262,6 +262,12 @@ def test_a_resumed_run_goes_on_where_it_stopped(real: Real) -> None:
     assert stored["config"] == {"lr": 2, "width": 8}
     assert (stored["summary"], stored["tags"], stored["status"]) == ({"best": 1.0}, ["second"], "finished")
 
+    third = arwandb.init(id="goes-on", project="p", resume="allow")
+    assert third.tags == ("second",)
+    third.tags += ("third",)
+    arwandb.finish()
+    assert real.run("goes-on")["tags"] == ["second", "third"]
+
     # Another process of the same run, which was not told to resume, has steps of its own.
     beside = arwandb.init(id="goes-on", project="p")
     assert (beside.resumed, beside.step) == (False, 0)
