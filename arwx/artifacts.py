@@ -198,7 +198,7 @@ def shelves(scope: Scope, project: Project, limit: int, cursor: str | None, each
     """The artifacts of the project, newest first, with `each` of their newest versions: as many queries for one as for
     fifty.
     """
-    found = page(scope, limit, cursor, project=project.name, kind=None)
+    found = page(scope, limit, cursor, project=project.name)
     newest = (
         select(ArtifactVersion)
         .join(Artifact, Artifact.id == ArtifactVersion.artifact_id)

@@ -10,7 +10,7 @@ from arwx.lessons import DeadEnd
 
 # The lists of a briefing, those that matter most first.
 LISTS = ("chain", "decisions", "dead_ends", "near_misses", "open", "runs")
-SHORTEST = 200
+SHORTEST, LONGEST = 200, 1_000_000
 _NAMES = {
     "chain": "steps of the chain",
     "decisions": "decisions",

@@ -8,7 +8,6 @@ from arwx import briefing, digest, pages, projects, runs, since, web
 from arwx.api import answers, bp, public, query, shapes
 from arwx.api.operation import MARKDOWN, PUBLIC, TEXT, operation
 
-LONGEST = 1_000_000
 _NEWEST = 50
 
 
@@ -23,7 +22,7 @@ def agent_context() -> Response:
     """
     name, asked = query.text("project"), since.read(query.text("since"))
     limit = query.whole("limit", 1, briefing.MOST) or briefing.DEFAULT_LIMIT
-    most = query.whole("max_chars", digest.SHORTEST, LONGEST)
+    most = query.whole("max_chars", digest.SHORTEST, digest.LONGEST)
     is_json = query.one_of("format", "json", "markdown") == "json"
     kind = "application/json" if is_json else MARKDOWN
     # The cursor tells the time, so that it is another one each time: whoever has the rest goes on with the one they have.

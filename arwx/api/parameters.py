@@ -61,9 +61,7 @@ QUERY = {
             "default": charts.DEFAULT_SAMPLES,
         },
     ),
-    "x": Parameter(
-        "What the x-axis shows.", "step", {"type": "string", "enum": ["step", "time", "relative"], "default": "step"}
-    ),
+    "x": Parameter("What the x-axis shows.", "step", {"type": "string", "enum": list(charts.AXES), "default": "step"}),
     "session_id": Parameter("Only this session.", "ses_night-shift", _ID),
     "theme": Parameter(
         "The colours; `auto` follows what the reader prefers.",
@@ -87,7 +85,7 @@ QUERY = {
     "max_chars": Parameter(
         "The answer has no more characters than this.",
         2000,
-        {"type": "integer", "minimum": digest.SHORTEST, "maximum": 1_000_000},
+        {"type": "integer", "minimum": digest.SHORTEST, "maximum": digest.LONGEST},
     ),
     "since": Parameter("The `cursor` of an earlier answer: only what is new.", None),
     "format": Parameter(

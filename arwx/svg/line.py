@@ -214,30 +214,11 @@ def draw(
     """
     x_unit, y_unit = (1, 4) if len(chart.series) > _MANY else (2, 10)
     x_unit, y_unit = min(x_unit, _REACH // size.width), min(y_unit, _REACH // size.height)
-    drawn: list[tuple[Series, Bools]] = []
-    left_out = 0
-    for series in chart.series:
-        keep = np.isfinite(series.values) & np.isfinite(series.xs)
-        if axes.window:
-            keep &= (series.xs >= axes.window[0]) & (series.xs <= axes.window[1])
-        positive = np.ones(len(keep), bool)
-        if axes.is_log:
-            positive &= series.values > 0
-        if axes.is_log_x:
-            positive &= series.xs > 0
-        left_out += int(np.count_nonzero(keep & ~positive))
-        keep &= positive
-        if keep.any():
-            drawn.append((series, keep))
+    drawn, left_out = _drawable(chart, axes)
     if not drawn:
         return Drawing(size, _box(size, x_unit, y_unit), "", (), (), (), (), 0.0, 0.0, 0.0, 0.0, left_out)
 
-    x_low, x_high = axes.window or _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
-    if not axes.window:
-        x_low, x_high = min([x_low, *(hole[1] for hole in holes)]), max([x_high, *(hole[2] for hole in holes)])
-    if axes.is_log_x and x_low <= 0:
-        x_low = min(float(s.xs[keep].min()) for s, keep in drawn)
-    x_low, x_high = held(x_low), held(x_high)
+    x_low, x_high = _width(drawn, axes, holes)
     y_low, y_high = _heights(drawn, axes)
     x = _Scale(x_low, x_high, size.width * x_unit, is_log=axes.is_log_x)
     y = _Scale(y_low, y_high, size.height * y_unit, is_flipped=True, is_log=axes.is_log)
@@ -267,6 +248,38 @@ def draw(
         holes=tuple(_hole(*hole, x) for hole in holes if hole[1] <= x_high and hole[2] >= x_low),
         is_log_x=axes.is_log_x,
     )
+
+
+def _drawable(chart: Chart, axes: Axes) -> tuple[list[tuple[Series, Bools]], int]:
+    """The series with something to draw and which of their points that is; how many points have no logarithm."""
+    drawn: list[tuple[Series, Bools]] = []
+    left_out = 0
+    for series in chart.series:
+        keep = np.isfinite(series.values) & np.isfinite(series.xs)
+        if axes.window:
+            keep &= (series.xs >= axes.window[0]) & (series.xs <= axes.window[1])
+        positive = np.ones(len(keep), bool)
+        if axes.is_log:
+            positive &= series.values > 0
+        if axes.is_log_x:
+            positive &= series.xs > 0
+        left_out += int(np.count_nonzero(keep & ~positive))
+        keep &= positive
+        if keep.any():
+            drawn.append((series, keep))
+    return drawn, left_out
+
+
+def _width(
+    drawn: list[tuple[Series, Bools]], axes: Axes, holes: Sequence[tuple[str, float, float, str]]
+) -> tuple[float, float]:
+    """The ends of x: those of the window, else of what is drawn and of the holes."""
+    low, high = axes.window or _bounds([(s.xs[keep], s.xs[keep]) for s, keep in drawn])
+    if not axes.window:
+        low, high = min([low, *(hole[1] for hole in holes)]), max([high, *(hole[2] for hole in holes)])
+    if axes.is_log_x and low <= 0:
+        low = min(float(s.xs[keep].min()) for s, keep in drawn)
+    return held(low), held(high)
 
 
 def _heights(drawn: list[tuple[Series, Bools]], axes: Axes) -> tuple[float, float]:
