@@ -279,7 +279,7 @@ def _line(card: projects.Card) -> ProjectLine:
         lower_is_better=card.lower_is_better,
         target=card.target,
         best=card.best,
-        gap=0.0 if card.is_reached else card.gap,
+        gap=card.gap,
         target_reached=card.is_reached,
         experiments=card.experiment_count,
         runs=card.run_count,

@@ -45,8 +45,10 @@ class Standing:
 
     @property
     def gap(self) -> float | None:
-        """How much is missing to the target."""
-        return None if self.best is None or self.target is None else abs(self.best - self.target)
+        """How much is missing to the target; 0 once it is reached."""
+        if self.best is None or self.target is None:
+            return None
+        return 0.0 if self.is_reached else abs(self.best - self.target)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from arwx.errors import Conflict, FieldError, Invalid, NotFound, invalid
 from arwx.models import Organization, Project, Run
 from arwx.patterns import Fault, Pattern
 
-STORED_STATES = ("running", "finished", "failed", "killed")
+ENDED_STATES = ("finished", "failed", "killed")
+STORED_STATES = ("running", *ENDED_STATES)
 STATES = (*STORED_STATES, "silent", "crashed")
 SILENT_AFTER = timedelta(seconds=150)
 CRASHED_AFTER = timedelta(minutes=30)
@@ -128,7 +129,7 @@ def finish(
     Without a status the exit code tells: another than 0 is that of a run that failed.
     """
     status = ("failed" if exit_code else "finished") if status is None else status.lower()
-    if status not in STORED_STATES or status == "running":
+    if status not in ENDED_STATES:
         raise invalid("status", "must be finished, failed or killed")
     # The word of the process that failed stands against a later plain "finished", such as that of another rank.
     if run.status not in {"failed", "killed"} or status != "finished":
@@ -163,7 +164,7 @@ class Wanted:
     @property
     def is_plain(self) -> bool:
         """Whether the database alone can answer: nothing is asked that must be looked up run by run."""
-        is_stored = not self.statuses or self.statuses <= {"finished", "failed", "killed"}
+        is_stored = not self.statuses or self.statuses.issubset(ENDED_STATES)
         return is_stored and not self.search and not self.condition and not self.order
 
     @property
