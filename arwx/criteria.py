@@ -65,6 +65,12 @@ class Subject(Protocol):
     @property
     def commit(self) -> str | None: ...
     @property
+    def diff_sha(self) -> str | None: ...
+    @property
+    def experiment_id(self) -> str | None: ...
+    @property
+    def exit_code(self) -> int | None: ...
+    @property
     def tags(self) -> list[str]: ...
     @property
     def config(self) -> Mapping[str, Any]: ...
@@ -135,12 +141,20 @@ FIELDS: dict[str, Read] = {
     "job_type": lambda run, _: run.job_type,
     "notes": lambda run, _: run.notes,
     "commit": lambda run, _: run.commit,
+    "diff_sha": lambda run, _: run.diff_sha,
+    "experiment_id": lambda run, _: run.experiment_id,
+    "exit_code": lambda run, _: run.exit_code,
     "tags": lambda run, _: run.tags,
     "tag": lambda run, _: run.tags,
     "created": lambda run, _: run.created_at,
     "started": lambda run, _: run.started_at,
     "finished": lambda run, _: run.finished_at,
     "seen": lambda run, _: run.last_seen_at,
+    # As a run is answered, so that whoever has read one need not learn other names.
+    "created_at": lambda run, _: run.created_at,
+    "started_at": lambda run, _: run.started_at,
+    "finished_at": lambda run, _: run.finished_at,
+    "last_seen_at": lambda run, _: run.last_seen_at,
     "ran": ran,
     "age": lambda run, now: (now - run.started_at).total_seconds(),
 }

@@ -205,7 +205,7 @@ def wanted(
         group,
         pattern,
         criteria.condition(q) if q else None,
-        criteria.order(sort) if sort and sort != "-created" else None,
+        criteria.order(sort) if sort and sort not in {"-created", "-created_at"} else None,
         archived,
     )
 

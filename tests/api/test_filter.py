@@ -52,6 +52,11 @@ def asked(caller: Caller, **query: Any) -> list[str]:
         ("created > 2020-01-31", ["bare", "cold", "hot"]),
         ("created > 2020-01-31T08:30:00Z and finished = null", ["bare", "cold", "hot"]),
         ("created<2020-01-31", []),
+        (
+            "created_at > 2020-01-31 and started_at > 2020-01-31 and last_seen_at > 2020-01-31 and not finished_at",
+            ["bare", "cold", "hot"],
+        ),
+        ("exit_code = 0 or experiment_id = x or diff_sha = y", []),
         ("config.opt.name < 5", []),
     ],
 )
@@ -110,6 +115,8 @@ def test_whatever_is_typed_is_a_condition_or_a_named_fault(text: str) -> None:
         ("name", ["bare", "cold", "hot"]),
         ("created", ["hot", "cold", "bare"]),
         ("-created", ["bare", "cold", "hot"]),
+        ("created_at", ["hot", "cold", "bare"]),
+        ("-created_at", ["bare", "cold", "hot"]),
         ("config.opt.name", ["cold", "hot", "bare"]),
     ],
 )
@@ -147,6 +154,13 @@ def test_a_wrong_order_or_status_is_told(ada: Caller) -> None:
     ada.run("char-lm")
     for bad in ("sort=loss", "sort=-", "status=asleep", "status=running,asleep"):
         assert ada.get(f"/v1/projects/char-lm/runs?{bad}").status_code == 422, bad
+
+
+def test_every_plain_field_of_a_run_is_known_by_its_name(lab: Caller) -> None:
+    run = lab.get("/v1/runs/hot").json
+    plain = set(run) - {"project", "url", "config", "summary", "latest", "host"}
+    for field in plain - {"archived_at"}:
+        assert asked(lab, sort=field, q=f"not {field} or {field}"), field
 
 
 def test_several_states_can_be_asked_for(lab: Caller) -> None:
