@@ -331,6 +331,7 @@ def test_a_disk_that_fails_at_any_write_loses_nothing(tmp_path: Path, errno: int
         reader = SpoolReader(Disk(), str(folder), WHO, 0)
         reader.scan_all()
         assert list(reader.iterate(0)) == entries(400), bad
+        assert reader.damaged_bytes == 0, bad  # what was torn off is cut away
         assert not [path for path in folder.iterdir() if path.suffix == ".new"]
 
 
@@ -353,6 +354,111 @@ def test_a_failed_fsync_gives_the_file_up_and_writes_its_entries_anew(tmp_path: 
         reader = SpoolReader(Disk(), str(folder), WHO, 0)
         reader.scan_all()
         assert list(reader.iterate(0)) == entries(600), bad
+
+
+def test_what_one_failed_fsync_may_have_lost_is_written_anew_at_once(tmp_path: Path) -> None:
+    disk = Faulty()
+    disk.fail_sync = lambda count: OSError(5, "injected") if count == 1 else None
+    spool = Spool(disk, str(tmp_path), WHO)
+    spool.add([entry[1:] for entry in entries(10)])
+    spool.commit(0.0)
+    spool.sync(1.0)
+    assert (spool.unwritten, spool.synced_seq) == (0, 0)
+    spool.sync(2.0)
+    assert spool.synced_seq == 10
+
+
+def test_what_a_failed_fsync_brings_back_counts_as_memory(tmp_path: Path) -> None:
+    disk = Faulty()
+    spool = Spool(disk, str(tmp_path), WHO, memory_bytes=10_000)
+    spool.add([entry[1:] for entry in entries(40)])
+    spool.commit(0.0)
+    disk.fail_sync = disk.fail_write = lambda count: OSError(5, "injected")
+    spool.sync(1.0)
+    assert spool.unwritten == 40
+    fill(spool, 1000, now=1.1)
+    kept = list(spool.iterate(0))
+    assert kept == entries(len(kept))
+    assert len(kept) > 40
+    assert sum(len(entry[2]) + 160 for entry in kept) <= 10_000
+
+
+def test_the_end_does_not_wait_until_a_disk_is_asked_again(tmp_path: Path) -> None:
+    disk = Faulty()
+    disk.fail_write = lambda count: 0 if count < 9 else None  # a write that takes nothing would be tried for ever
+    spool = Spool(disk, str(tmp_path), WHO)
+    spool.add([entry[1:] for entry in entries(10)])
+    spool.commit(0.0)
+    assert (disk.writes, spool.unwritten, str(spool.fault)) == (1, 10, "[Errno 5] write took nothing")
+    disk.fail_write = lambda count: None
+    spool.close(0.1)
+    assert (spool.unwritten, spool.synced_seq, spool.fault) == (0, 10, None)
+
+
+def test_a_file_that_could_not_be_removed_is_removed_later(tmp_path: Path) -> None:
+    class Sticky(Disk):
+        is_stuck = True
+
+        def remove(self, path: str) -> None:
+            if self.is_stuck:
+                raise OSError(16, "injected")
+            super().remove(path)
+
+    disk = Sticky()
+    spool = Spool(disk, str(tmp_path), WHO, segment_bytes=1000)
+    fill(spool, 100)
+    spool.ack(100)
+    assert len(list(tmp_path.glob("*.spool"))) > 3
+    disk.is_stuck = False
+    spool.close(1.0)
+    assert list(tmp_path.glob("*.spool")) == []
+
+
+def test_what_stands_in_a_file_that_is_left_is_forced_before(tmp_path: Path) -> None:
+    disk = Faulty()
+    spool = Spool(disk, str(tmp_path), WHO)
+    spool.add([entry[1:] for entry in entries(10)])
+    spool.commit(0.0)
+    disk.fail_write = lambda count: OSError(28, "injected")
+    spool.add([entry[1:] for entry in entries(10, 10)])
+    spool.commit(0.1)
+    assert (spool.spooled_seq, spool.synced_seq, spool.unwritten) == (10, 10, 10)
+
+
+def test_what_moves_to_the_disk_while_somebody_reads_is_no_gap(tmp_path: Path) -> None:
+    spool = Spool(Disk(), str(tmp_path), WHO)
+    spool.add([entry[1:] for entry in entries(10)])
+    spool.commit(0.0)
+    spool.add([entry[1:] for entry in entries(10, 10)])
+    reader = spool.iterate(0)
+    begun = [next(reader) for _ in range(10)]
+    spool.commit(0.1)
+    spool.add([entry[1:] for entry in entries(10, 20)])
+    assert begun + list(reader) == entries(30)
+
+
+def test_a_disk_that_goes_on_failing_is_asked_every_few_seconds_and_no_more(tmp_path: Path) -> None:
+    disk, folder = Faulty(), tmp_path / "writes"
+    folder.mkdir()
+    disk.fail_write = lambda count: OSError(28, "injected")
+    spool = Spool(disk, str(folder), WHO)
+    now = fill(spool, 1200)  # twelve seconds
+    assert 2 <= disk.writes <= 3
+    disk.fail_write = lambda count: None
+    fill(spool, 10, now=now + 5)
+    assert spool.unwritten == 0
+
+    disk, folder = Faulty(), tmp_path / "syncs"
+    folder.mkdir()
+    disk.fail_sync = lambda count: OSError(5, "injected")
+    spool = Spool(disk, str(folder), WHO)
+    now = fill(spool, 1200)
+    assert 2 <= disk.syncs <= 4
+    disk.fail_sync = lambda count: None
+    fill(spool, 10, now=now + 5)
+    spool.close(now + 6)
+    assert spool.synced_seq == 1210
+    assert list(spool.iterate(0)) == entries(1210)
 
 
 def test_without_a_disk_the_oldest_are_kept_and_each_drop_is_counted(tmp_path: Path) -> None:
