@@ -13,7 +13,7 @@ def main() -> None:
         serve()
     from arwx import cli
 
-    cli.main()
+    cli.run()
 
 
 def serve() -> None:

@@ -250,6 +250,16 @@ def export_results(project: str, org: str | None) -> None:
             click.echo(line, nl=False)
 
 
+def run() -> None:
+    """Run the command that the arguments name. What is wrong with them is told in one plain line, as everything else."""
+    try:
+        sys.exit(main(standalone_mode=False))
+    except click.Abort:
+        _stop("Nothing was done.", 1)
+    except click.ClickException as error:
+        _stop(error.format_message(), error.exit_code)
+
+
 def _org_id(session: Session, org: str | None) -> int:
     """The organization of this name, or without one, the only one that there is."""
     if org is not None:

@@ -98,6 +98,21 @@ def test_a_server_that_cannot_start_says_why_in_one_line(
     assert words in refusal(tmp_path, **environment)
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("import /nowhere.zip", "'/nowhere.zip' does not exist"),
+        ("key new", "'--org'"),
+        ("nonsense", "'nonsense'"),
+        ("key list --org", "'--org'"),
+    ],
+)
+def test_a_command_that_is_not_understood_says_why_in_one_line(tmp_path: Path, command: str, words: str) -> None:
+    code, lines = arwx(tmp_path, *command.split())
+    assert (code, len(lines)) == (2, 1)
+    assert words in lines[0]
+
+
 def test_a_port_that_is_taken_is_told(folder: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -60,9 +60,13 @@ def problem(error: ArwxError) -> Response:
     return response
 
 
+_REFUSALS = {404: "There is nothing at this address.", 405: "This address takes the methods of the Allow header alone."}
+
+
 def http_problem(error: HTTPException) -> Response:
     """What Flask itself refuses, in the same form: unknown addresses, wrong methods."""
-    named = ArwxError(error.description or error.name)
+    said = error.description if error.description != type(error).description else _REFUSALS.get(error.code or 500)
+    named = ArwxError(said or error.description or error.name)
     named.status, named.title = error.code or 500, error.name
     named.code = error.name.lower().replace(" ", "_")
     response = problem(named)

@@ -57,7 +57,9 @@ def test_wrong_methods_and_addresses_are_problems_too(ada: Caller) -> None:
     wrong = ada.post("/v1/projects/p", json={})
     assert (wrong.status_code, wrong.mimetype) == (405, "application/problem+json")
     assert "GET" in wrong.headers["Allow"]
-    assert ada.get("/v1/nothing").json["code"] == "not_found"
+    assert wrong.json["detail"] == "This address takes the methods of the Allow header alone."
+    missing = ada.get("/v1/nothing").json
+    assert (missing["code"], missing["detail"]) == ("not_found", "There is nothing at this address.")
 
 
 def test_a_bug_tells_nothing_but_its_request_id(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
