@@ -34,6 +34,12 @@ def test_a_key_in_the_address_is_no_key(ada: Caller) -> None:
     assert ada.app.test_client().get(f"/v1/projects?api_key={ada.key}").status_code == 401
 
 
+def test_a_key_comes_as_a_bearer_alone(ada: Caller) -> None:
+    for scheme in ("Basic", "Token", "Digest", "Bearer:"):
+        assert ada.get("/v1/projects", headers={"Authorization": f"{scheme} {ada.key}"}).status_code == 401
+    assert ada.get("/v1/projects", headers={"Authorization": f"bearer {ada.key}"}).status_code == 200
+
+
 def test_a_key_is_shown_once_and_stops_when_revoked(ada: Caller) -> None:
     made = ada.post("/v1/keys", json={"name": "ci", "scope": "write"})
     assert made.status_code == 201

@@ -42,6 +42,11 @@ def test_a_key_that_asks_too_fast_is_told_when_to_come_again(ada: Caller, ben: C
     assert ada.get("/v1/projects").status_code == 200
 
 
+def test_addresses_that_are_not_there_cost_as_much(ada: Caller) -> None:
+    answers = [ada.get(f"/v1/nothing/{number}").status_code for number in range(int(2 * BURST_S) + 5)]
+    assert (answers[0], answers[-1]) == (404, 429)
+
+
 def test_what_was_saved_up_has_an_end(ada: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     real, burst = clock.now, int(2 * BURST_S)
     for _ in range(5):

@@ -230,6 +230,23 @@ def test_the_reader_sets_damage_aside_and_accounts_for_every_byte(tmp_path: Path
     assert not list(tmp_path.glob("*.spool"))
 
 
+def test_what_is_being_written_is_no_damage_and_its_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / f"{WHO.stem}.000001.spool"
+    whole, half = written(entries(3)), record(WHO, entries(1, 3)[0])[:20]
+    path.write_bytes(whole + half)
+    writer = Disk().open(str(path))
+    assert writer.lock()
+    reader = SpoolReader(Disk(), str(tmp_path), WHO, 0)
+    reader.scan_all()
+    assert (list(reader.iterate(0)), reader.is_live, reader.damaged_bytes) == (entries(3), True, 0)
+    reader.ack(3)
+    assert path.read_bytes() == whole + half
+    writer.close()
+    reader = SpoolReader(Disk(), str(tmp_path), WHO, 3)
+    reader.scan_all()
+    assert (reader.is_live, reader.damaged_bytes) == (False, 20), "its writer is gone, and will not end it"
+
+
 @pytest.mark.parametrize("ack", ["good", "bad", "missing"])
 @pytest.mark.parametrize("segments", ["none", "some", "all"])
 def test_whatever_is_missing_entries_are_sent_again_and_never_skipped(tmp_path: Path, ack: str, segments: str) -> None:
