@@ -13,6 +13,8 @@ from gunicorn.workers.ggevent import GeventWorker
 _Plain = monkey.get_original("socket", "socket")
 # A request whose first bytes are there may have this long for the rest of its head.
 _HEAD_LASTS_S = 0.5
+# How long a connection that ends may go on sending, and how long nothing may come.
+_LINGERS_S, _LINGERS_IDLE_S = 10.0, 2.0
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # it comes without types
@@ -25,6 +27,41 @@ class Worker(GeventWorker):  # type: ignore[misc]  # it comes without types
         super().__init__(*given, **more)
         self._connections: dict[Any, Any] = {}
         self._waits_since: dict[Any, float] = {}
+        self._is_ending: set[Any] = set()
+
+    def load_wsgi(self) -> None:
+        """Let the application end a connection: gunicorn drops what it says of that."""
+        super().load_wsgi()
+        app: Any = self.app.wsgi()
+        inner = app.wsgi_app
+
+        def wsgi_app(environ: dict[str, Any], start_response: Any) -> Any:
+            def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+                if ("Connection", "close") in headers:
+                    start_response.__self__.force_close()
+                    self._is_ending.add(gevent.getcurrent())
+                return start_response(status, headers, *more)
+
+            return inner(environ, start)
+
+        app.wsgi_app = wsgi_app
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        finally:
+            if gevent.getcurrent() in self._is_ending:
+                self._is_ending.remove(gevent.getcurrent())
+                self._linger(sock)
+
+    def _linger(self, sock: Any) -> None:
+        """Take what is still on its way, for a while: closed at once, the system would throw the answer away with it."""
+        ends = time.monotonic() + _LINGERS_S
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_WR)
+            sock.settimeout(_LINGERS_IDLE_S)
+            while self.alive and time.monotonic() < ends and sock.recv(1 << 16):
+                pass
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         me = gevent.getcurrent()

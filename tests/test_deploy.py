@@ -123,6 +123,32 @@ def test_a_refused_upload_does_not_hold_up_its_neighbours(server: Server, key: s
         connection.close()
 
 
+def test_a_refused_body_leaves_the_connection_good_unless_it_is_long(server: Server, key: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.connect()
+    connection.auto_open = 0
+    kind = {"Content-Type": "application/json"}
+    for secret, size in (("nobody", 200_000), ("nobody", 3), (key, 200_000), ("nobody", 9_000_000)):
+        connection.request("POST", "/v1/ingest", b"x" * size, {"Authorization": f"Bearer {secret}", **kind})
+        answer = connection.getresponse()
+        assert answer.status == (400 if secret == key else 401)
+        assert answer.will_close == (size > 2**20)
+        assert b"request_id" in answer.read()
+    connection.close()
+
+
+@pytest.mark.parametrize("more", ["Content-Length: 5000000\r\n", "Content-Length: 9\r\nExpect: 100-continue\r\n"])
+def test_what_is_refused_is_not_waited_for(server: Server, more: str) -> None:
+    """Neither the rest of a long body nor one that its sender keeps back: the answer comes, and then the end."""
+    head = "POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer nobody\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(f"{head}{more}\r\n".encode())
+        with connection.makefile("rb") as answer:
+            told = answer.read()
+    assert b"HTTP/1.1 401 " in told
+    assert b"\r\nConnection: close\r\n" in told
+
+
 def test_idle_and_trickling_clients_stop_nobody(server: Server, key: str) -> None:
     connections = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(64)]
     for number, connection in enumerate(connections):
