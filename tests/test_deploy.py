@@ -97,6 +97,17 @@ def test_a_short_body_is_refused_and_nothing_of_it_stored(server: Server, key: s
     assert call(server, key, "GET", "/v1/runs/short/integrity")[1]["points_stored"] == 0
 
 
+def test_a_stream_that_broke_in_the_middle_of_a_line_keeps_the_lines_before(server: Server, key: str) -> None:
+    call(server, key, "POST", "/v1/runs", {"project": "p", "id": "broken"})
+    lines = [{"run_id": "broken", "writer_id": "w", "epoch": "e", "first_seq": 0}, point(0), point(1), point(2)]
+    body = b"\n".join(json.dumps(line).encode() for line in lines)[:-9]
+    head = f"POST /v1/ingest/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    head += f"Content-Type: application/x-ndjson\r\nContent-Length: {len(body) + 99}\r\n\r\n"
+    told = json.loads(raw_exchange(server, head.encode() + body).partition(b"\r\n\r\n")[2])
+    assert (told["status"], told["code"], told["next_seq"]) == (400, "truncated_body", 2)
+    assert call(server, key, "GET", "/v1/runs/broken/integrity")[1]["points_stored"] == 2
+
+
 def test_a_chunked_body_over_the_limit_is_413_and_not_cut(server: Server, key: str) -> None:
     head = f"POST /v1/projects HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
     chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
@@ -137,12 +148,19 @@ def test_a_refused_body_leaves_the_connection_good_unless_it_is_long(server: Ser
     connection.close()
 
 
-@pytest.mark.parametrize("more", ["Content-Length: 5000000\r\n", "Content-Length: 9\r\nExpect: 100-continue\r\n"])
-def test_what_is_refused_is_not_waited_for(server: Server, more: str) -> None:
-    """Neither the rest of a long body nor one that its sender keeps back: the answer comes, and then the end."""
+@pytest.mark.parametrize(
+    "more",
+    [
+        "Content-Length: 5000000\r\n\r\n",
+        "Content-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n180000\r\n" + "x" * 0x180000,
+    ],
+    ids=["a long one", "one that is kept back", "one without end"],
+)
+def test_the_rest_of_a_refused_body_is_not_waited_for(server: Server, more: str) -> None:
     head = "POST /v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer nobody\r\nContent-Type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(f"{head}{more}\r\n".encode())
+        connection.sendall(f"{head}{more}".encode())
         with connection.makefile("rb") as answer:
             told = answer.read()
     assert b"HTTP/1.1 401 " in told

@@ -1,6 +1,7 @@
 """Points as an NDJSON stream: pieces are durable, faults are named with their line, the rest can be sent again."""
 
 import gzip
+import io
 import json
 from typing import Any
 
@@ -50,6 +51,18 @@ def test_a_cut_stream_keeps_what_came_and_says_where_to_go_on(ada: Caller) -> No
     assert (cut.status_code, cut.json["code"], cut.json["next_seq"]) == (400, "truncated_body", 2)
     assert stored(ada, run) == 2
     assert send(ada, head(run, 2), point(2), {"end": 1}).json["next_seq"] == 3
+
+
+def test_a_line_without_end_is_not_read_to_its_end(ada: Caller) -> None:
+    run = ada.run()
+    raw = io.BytesIO(json.dumps(head(run)).encode() + b"\n" + b"{" * (30 * 2**20))
+    answer = ada.post(
+        "/v1/ingest/stream",
+        input_stream=raw,
+        headers={"Content-Type": "application/x-ndjson"},
+    )
+    assert answer.status_code == 413
+    assert raw.tell() < 8 * 2**20
 
 
 def test_a_bad_line_is_named_and_everything_before_it_kept(ada: Caller) -> None:

@@ -121,15 +121,19 @@ def test_pauses_grow_are_spread_and_have_an_end(tmp_path: Path, monkeypatch: pyt
         assert shortest.step(0.0) == pytest.approx(0.05)
 
 
-def test_a_receipt_that_names_too_few_points_is_not_believed(standin: StandIn) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [b'"accepted":1,"next_seq":1', b'"accepted":4000,"next_seq":20', b'"accepted":40', b'"accepted":40,"next_seq":null',
+     b'"accepted":40,"next_seq":-1', b'"accepted":"40","next_seq":20', b'"accepted":0,"skipped":"40","next_seq":20'],
+)  # fmt: skip
+def test_a_receipt_that_does_not_account_for_the_points_is_not_believed(standin: StandIn, said: bytes) -> None:
     asked = [0]
 
     def fault(method: str, path: str) -> Answer | None:
         if path.startswith("/v1/ingest"):
             asked[0] += 1
             if asked[0] < 4:
-                document = b'{"run_id":"%s","accepted":1,"stored":1,"duplicates":0,"skipped":0,"next_seq":1}'
-                return 200, {"Content-Type": "application/json"}, document % run.id.encode()
+                return 200, {"Content-Type": "application/json"}, b'{"run_id":"%s",%s}' % (run.id.encode(), said)
         return None
 
     run = arwandb.init()
@@ -138,6 +142,28 @@ def test_a_receipt_that_names_too_few_points_is_not_believed(standin: StandIn) -
     arwandb.finish()
     whole(standin, run, 20)
     assert asked[0] >= 4
+
+
+@pytest.mark.parametrize("what", ["hangs up", "answers 502"])
+def test_a_run_that_must_be_new_is_not_refused_because_the_first_answer_was_lost(
+    standin: StandIn, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    carry_out, made = standin._carry_out, [0]
+
+    def spoilt(method: str, path: str, key: str | None, body: bytes) -> Answer:
+        answer = carry_out(method, path, key, body)
+        made[0] += path == "/v1/runs"
+        return (502, {}, b"") if path == "/v1/runs" and made[0] == 1 else answer
+
+    if what == "answers 502":
+        monkeypatch.setattr(standin, "_carry_out", spoilt)
+    else:
+        standin.fault = lambda method, path: None if standin.model.runs else "lose"
+    run = arwandb.init(id="new", resume="never")
+    log(20)
+    arwandb.finish()
+    whole(standin, run, 20)
+    assert standin.model.runs["new"]["status"] == "finished"
 
 
 def test_lost_answers_and_requests_that_come_twice_are_stored_once(standin: StandIn) -> None:
