@@ -12,6 +12,7 @@ from arwx import points
 from arwx.access import Scope
 from arwx.errors import invalid
 from arwx.extremes import all_held
+from arwx.points import SYSTEM
 from arwx.runs import RunView
 
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -19,7 +20,6 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 AXES = ("step", "time", "relative")
 MIN_SAMPLES, DEFAULT_SAMPLES, MAX_SAMPLES = 2, 500, 5000
-SYSTEM = "system/"
 # The most points of one answer: some tens of megabytes as JSON.
 MOST_POINTS = 400_000
 _FINE, _OF_MANY = 2000, 160

@@ -192,21 +192,9 @@ def decide(
     Keep needs a score, a crash has none. The metric is the objective unless named; another one does not move the
     frontier. The direction is copied from the goal, so that changing the goal later does not rewrite history.
     """
-    if status not in _STATUSES:
-        raise invalid("status", "must be keep, drop or crash")
-    status = _STATUSES[status]
-    if status == KEEP and score is None:
-        raise invalid("score", "is required to keep an experiment")
-    if status == CRASH and score is not None:
-        raise invalid("score", "must be absent for a crash: it reached none")
-    if score is not None and not math.isfinite(score):
-        raise invalid("score", "must be a finite number")
+    status = _status(status, score)
     project = scope.project_of(experiment)
-    metric, note = metric or project.objective_metric, note or None
-    if metric is None:
-        raise invalid("metric", "is required as long as the project has no objective metric")
-    if not ids.is_metric_key(metric):
-        raise invalid("metric", "must be 1 to 255 characters without control characters")
+    metric, note = _metric(metric, project), note or None
     # Two verdicts at once on one experiment wait for each other here.
     scope.db.refresh(experiment, with_for_update=True)
     last = scope.db.scalar(
@@ -232,6 +220,30 @@ def decide(
     scope.db.add(decision)
     scope.db.flush()
     return decision, True
+
+
+def _status(word: str, score: float | None) -> str:
+    """The status that the word means, when a verdict of it can have this score."""
+    if word not in _STATUSES:
+        raise invalid("status", "must be keep, drop or crash")
+    status = _STATUSES[word]
+    if status == KEEP and score is None:
+        raise invalid("score", "is required to keep an experiment")
+    if status == CRASH and score is not None:
+        raise invalid("score", "must be absent for a crash: it reached none")
+    if score is not None and not math.isfinite(score):
+        raise invalid("score", "must be a finite number")
+    return status
+
+
+def _metric(named: str | None, project: Project) -> str:
+    """The metric of a score: the one that was named, or else the objective of the project."""
+    metric = named or project.objective_metric
+    if metric is None:
+        raise invalid("metric", "is required as long as the project has no objective metric")
+    if not ids.is_metric_key(metric):
+        raise invalid("metric", "must be 1 to 255 characters without control characters")
+    return metric
 
 
 def decisions(scope: Scope, experiment: Experiment) -> list[Decision]:

@@ -13,6 +13,7 @@ from arwx.frontier import Verdict
 from arwx.models import ArtifactLink, ArtifactVersion, Experiment, Run
 
 PRODUCER, CONSUMER = "producer", "consumer"
+MOST = 200  # versions in one graph
 _MANY = 500
 
 

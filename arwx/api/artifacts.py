@@ -6,8 +6,7 @@ from arwx import artifacts, lineage, projects, web
 from arwx.api import answers, bodies, body, bp, query, shapes
 from arwx.api.operation import operation
 
-MOST_IN_GRAPH = 200
-MOVES_SHOWN = 100
+_MOVES_SHOWN = 100
 
 
 @bp.post("/artifacts/log")
@@ -45,7 +44,7 @@ def get_artifact(name: str) -> Response:
         **shapes.artifact(view),
         "versions": [shapes.version(one, artifact, view.project) for one in found[:limit]],
         "next": str(found[limit - 1].version.number) if len(found) > limit else None,
-        "moves": [shapes.move(move) for move in artifacts.moves(g.scope, artifact, MOVES_SHOWN)],
+        "moves": [shapes.move(move) for move in artifacts.moves(g.scope, artifact, _MOVES_SHOWN)],
     }
     return web.conditional(shapes.answer(answer))
 
@@ -55,7 +54,7 @@ def get_artifact(name: str) -> Response:
 def get_lineage(name: str) -> Response:
     """What made and what used its versions, as nodes and edges."""
     artifact = g.scope.artifact(name, query.text("project"))
-    found = artifacts.graph(g.scope, artifact, query.whole("limit", 1, MOST_IN_GRAPH) or MOST_IN_GRAPH)
+    found = artifacts.graph(g.scope, artifact, query.whole("limit", 1, lineage.MOST) or lineage.MOST)
     return web.conditional(shapes.answer(shapes.lineage(found, artifact, g.scope.project_of(artifact).name)))
 
 

@@ -8,7 +8,7 @@ from arwx.api.operation import operation
 from arwx.errors import invalid
 from arwx.models import Project
 
-MOST_RUNS = 500
+_MOST_RUNS = 500
 
 
 @bp.get("/projects/<name>/charts")
@@ -19,7 +19,7 @@ def get_charts(name: str) -> Response:
     An answer holds at most 400,000 points. Without `keys`, those that do not fit are named in `left_out`.
     """
     project = g.scope.project(name)
-    chosen = query.words("runs", MOST_RUNS)
+    chosen = query.words("runs", _MOST_RUNS)
     shown = runs.some(g.scope, project, chosen) if chosen else runs.page(g.scope, project).items
     state = [(run.id, run.name, run.status, run.latest) for run in shown]
     return web.if_changed([project.name, project.objective_metric, state], lambda: _answer(project, shown))

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from arwx import briefing, charts, digest, embeds, pages, points, runs
+from arwx import briefing, charts, digest, embeds, lineage, pages, points, runs
 from arwx.svg import theme
+
+HISTORY_LIMIT, HISTORY_MOST = 10_000, 100_000
 
 _TEXT = {"type": "string"}
 _ID = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
@@ -30,8 +32,8 @@ def _limit(default: int, most: int) -> Parameter:
 # Where an address has other bounds, or means something of its own, its handler's name stands in front.
 QUERY = {
     "limit": _limit(pages.DEFAULT_LIMIT, pages.MAX_LIMIT),
-    "get_metrics.limit": _limit(10_000, 100_000),
-    "get_lineage.limit": _limit(200, 200),
+    "get_metrics.limit": _limit(HISTORY_LIMIT, HISTORY_MOST),
+    "get_lineage.limit": _limit(lineage.MOST, lineage.MOST),
     "agent_context.limit": _limit(briefing.DEFAULT_LIMIT, briefing.MOST),
     "cursor": Parameter("Where to go on: the `next` of the page before.", None),
     "status": Parameter(
@@ -71,7 +73,7 @@ QUERY = {
     "background": Parameter(
         "What is behind the picture: paper of its own, or whatever is there.",
         "paper",
-        {"type": "string", "enum": ["paper", "none"], "default": "paper"},
+        {"type": "string", "enum": list(theme.GROUNDS), "default": "paper"},
     ),
     "project": Parameter("The project; needed where the name alone could mean several.", "char-lm", _NAME),
     "upload_file.project": Parameter("The project, made on first use.", "char-lm", _NAME, is_required=True),

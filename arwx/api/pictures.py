@@ -15,8 +15,7 @@ from arwx.errors import BadRequest, FieldError, NotFound
 from arwx.models import Project, ResearchSession
 from arwx.svg import badge, progress, theme
 
-_GROUNDS = ("paper", "none")
-_LOOKS = {"theme": theme.THEMES, "background": _GROUNDS}
+_LOOKS = {"theme": theme.THEMES, "background": theme.GROUNDS}
 # Image proxies keep what they were given for long; longer than this nobody should see an old best.
 _SHARED = "public, max-age=60"
 

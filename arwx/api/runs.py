@@ -5,8 +5,7 @@ from flask import Response, g, request
 from arwx import audit, db, points, projects, runs, web
 from arwx.api import answers, bodies, body, bp, export, query, shapes
 from arwx.api.operation import CSV, NDJSON, operation
-
-HISTORY_LIMIT, HISTORY_MOST = 10_000, 100_000
+from arwx.api.parameters import HISTORY_LIMIT, HISTORY_MOST
 
 
 @bp.post("/runs")

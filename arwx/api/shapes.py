@@ -11,13 +11,13 @@ from arwx import clock, digest, points, web
 from arwx.api import answers
 from arwx.artifacts import ArtifactView, VersionView
 from arwx.briefing import Briefing, Overview
-from arwx.charts import SYSTEM
 from arwx.errors import ArwxError, SequenceConflict, TooMany
 from arwx.experiments import Progress
 from arwx.frontier import Step, Tried, Verdict
 from arwx.lineage import PRODUCER, Lineage
 from arwx.models import ApiKey, Artifact, ArtifactMove, Decision, Embed, Experiment, File, Organization, ResearchSession
 from arwx.pages import Page
+from arwx.points import SYSTEM
 from arwx.projects import Card
 from arwx.runs import RunView
 from arwx.snapshots import Snapshot

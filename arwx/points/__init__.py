@@ -13,6 +13,7 @@ from arwx.points import _tables as _tables  # the tables belong to the metadata 
 from arwx.points._append import append, compact, finish
 from arwx.points._carry import BatchRecord, EntryRecord, Loading, Outline, Record, RunRecord, outline, unload
 from arwx.points._history import columns, export, history
+from arwx.points._read import SYSTEM
 from arwx.points._receipt import receipt
 from arwx.points._series import series
 from arwx.points._smooth import smoothed
@@ -36,6 +37,7 @@ from arwx.points._types import (
 
 __all__ = [
     "LAST_STEP",
+    "SYSTEM",
     "Appended",
     "Batch",
     "BatchRecord",

@@ -8,6 +8,7 @@ import re
 from functools import cache
 
 THEMES = ("auto", "light", "dark")
+GROUNDS = ("paper", "none")
 
 LIGHT = {
     "panel": "#ffffff",

@@ -63,7 +63,7 @@ class Writing:
             yield lines
             lines.flush()
 
-    def blob(self, sha: str, size: int, pieces: Iterator[bytes]) -> None:
+    def blob(self, sha: str, pieces: Iterator[bytes]) -> None:
         info = zipfile.ZipInfo(blob_part(sha))
         with self._zip.open(info, "w", force_zip64=True) as part:
             for piece in pieces:

@@ -83,7 +83,7 @@ def pack(database: Database, store: Store, org_id: int, name: str, path: Path) -
         if absent := needed - {blob.sha for blob in found}:
             raise Damaged(f"Blob {min(absent)} of the project is not there. Run: arwx fsck")
         for blob in found:
-            writing.blob(blob.sha, blob.size, blobs.stream(store, blob))
+            writing.blob(blob.sha, blobs.stream(store, blob))
         told = Manifest(FORMAT, VERSION, project.name, clock.now(), len(run_ids), count, len(found), [])
         audit.record_apart(database, scope, "export", project.name)
         writing.close(told)

@@ -8,9 +8,10 @@ from typing import Any
 from flask import g, url_for
 
 from arwx import charts
-from arwx.charts import SYSTEM, Chart, Curve, Reading
+from arwx.charts import Chart, Curve, Reading
 from arwx.models import Project
 from arwx.patterns import Fault, Pattern
+from arwx.points import SYSTEM
 from arwx.runs import RunView
 from arwx.svg import line, palette, ticks
 from arwx.ui import is_fragment, listing
