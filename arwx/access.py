@@ -102,7 +102,7 @@ class Scope:
 
     def stream(self, run_id: str) -> points.RunKey:
         """The address of a run in the metric store. It asks no table: the store itself knows only its own runs."""
-        return points.RunKey(self.org_id, run_id)
+        return points.RunKey(self.org_id, _storable(run_id))
 
     def project_of(self, row: Run | ResearchSession | Experiment | Embed | File | Artifact) -> Project:
         """The project to which a row of this scope belongs."""

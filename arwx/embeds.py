@@ -65,7 +65,7 @@ def find(session: Session, token: str, kind: str) -> tuple[Scope, Project]:
     """The project that the token shows in this kind of picture, and a scope that reads it; `NotFound` for all else."""
     named = _TOKEN.match(token)
     org_id = int(named[1], 16) if named else 0
-    if not named or org_id >= 2**63:
+    if not named or org_id >= 2**63 or kind not in KINDS:
         raise NotFound("No such picture.")
     scope = Scope(session, org_id, "read", "embed")
     embed = session.scalar(scope.embeds().where(Embed.hash == _hash(token), Embed.kind == kind))

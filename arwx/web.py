@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from arwx import audit, clock, db
 from arwx.access import Origin
 from arwx.config import Settings
-from arwx.errors import BadRequest, Forbidden, Unavailable
+from arwx.errors import BadRequest, Forbidden, NotFound, Unavailable
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _log = logging.getLogger("arwx.request")
@@ -72,6 +72,12 @@ def refuse_nul() -> None:
     """No name, no id and no text holds a NUL, and PostgreSQL fails at the mere question."""
     if any("\x00" in part for pair in request.args.items(multi=True) for part in pair):
         raise BadRequest("The query string must not contain the NUL character.", code="malformed_query")
+
+
+def refuse_nul_in_path() -> None:
+    """Neither has a thing that an address names. Call it once it is known that the caller may ask there."""
+    if any("\x00" in str(part) for part in (request.view_args or {}).values()):
+        raise NotFound("No such thing.")
 
 
 def _hostname(host: str) -> str | None:

@@ -45,6 +45,7 @@ def admit() -> None:
         if declared:
             query.only(*declared.query)
     web.refuse_nul()
+    web.refuse_nul_in_path()
 
 
 def tell_left(response: Response) -> Response:

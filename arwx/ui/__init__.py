@@ -206,6 +206,7 @@ def _admit() -> BaseResponse | None:
     level = level_of(request.endpoint or "", request.method)
     if level not in {"public", OWN}:
         g.scope.at_least(level)
+    web.refuse_nul_in_path()
     return None
 
 
