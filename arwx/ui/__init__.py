@@ -134,7 +134,7 @@ def sign_in(token: str) -> None:
     _remember(logins.visitor(g.db, token))
 
 
-def on_fault(page: Callable[..., str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def on_fault(page: Callable[..., str | Response]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Where what was sent is wrong, the page with its form is shown again: `page(error=…)` with the handler's arguments.
 
     What is not there or not allowed is a page of its own.

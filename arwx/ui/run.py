@@ -11,7 +11,7 @@ from arwx import charts, code, downloads, files, points, runs
 from arwx.errors import ArwxError
 from arwx.models import Project
 from arwx.runs import RunView
-from arwx.ui import bp, columns, figures, frame, is_fragment, listing, needs, page_or_part, view
+from arwx.ui import bp, columns, figures, frame, is_fragment, listing, needs, on_fault, page_or_part, view
 
 _MOST_FILES = 200
 _MOST_OTHERS = 30
@@ -38,29 +38,51 @@ class Event:
 @bp.get("/p/<name>/runs/<run_id>")
 def run(name: str, run_id: str) -> Response:
     """One run: how it stands, its charts, its config, code and files."""
+    return _page(name, run_id)
+
+
+def _page(name: str, run_id: str, error: ArwxError | None = None) -> Response:
     project = g.scope.project(name)
-    return _page(project, listing.one(project, run_id))
+    found = listing.one(project, run_id)
+    choice = view.read(request.args, carry=("against",))
+    shown = figures.shown_runs(project, choice, [found], found.id)
+    sections, metrics_fault = figures.sections(shown, project.objective_metric)
+    others = [one for one in runs.page(g.scope, project, _MOST_OTHERS).items if one.id != found.id]
+    against = _against(project, others, dict(choice.carried).get("against"))
+    return page_or_part(
+        "runs/run.html",
+        "runs/_run.html",
+        head=frame.head(project),
+        run=found,
+        config=_config(found, against),
+        against=against,
+        others=others,
+        summary=columns.flat(found.summary),
+        events=_events(found),
+        files=files.page(g.scope, _MOST_FILES, None, run_id=found.id).items,
+        patches=code.patches(g.scope, downloads.store(), [found]),
+        shown=shown,
+        sections=sections,
+        metrics=charts.keys([found]),
+        metrics_fault=metrics_fault,
+        is_live=found.is_live,
+        may_write=g.scope.allows("write"),
+        may_delete=g.scope.allows("admin"),
+        fault=error,
+        view=choice,
+    )
 
 
 @bp.post("/p/<name>/runs/<run_id>")
 @needs("write")
-def run_change(name: str, run_id: str) -> Response | BaseResponse:
+@on_fault(_page)
+def run_change(name: str, run_id: str) -> BaseResponse:
     """Change name, tags, notes and group, or show the form again with what is wrong."""
-    project = g.scope.project(name)
-    found = listing.one(project, run_id)
-    fields = {field: request.form.get(field, "").strip() for field in ("name", "notes", "group")}
+    listing.one(g.scope.project(name), run_id)
+    given = {field: request.form.get(field, "").strip() for field in ("name", "notes", "group")}
     tags = [tag.strip() for tag in request.form.get("tags", "").split(",") if tag.strip()]
-    try:
-        runs.change(
-            g.scope.writable.run(run_id),
-            {"name": fields["name"], "notes": fields["notes"] or None, "group": fields["group"] or None, "tags": tags},
-        )
-        g.db.flush()
-    except ArwxError as error:
-        g.db.rollback()
-        answer = _page(project, found, fault=error)
-        answer.status_code = error.status
-        return answer
+    fields = {"name": given["name"], "notes": given["notes"] or None, "group": given["group"] or None, "tags": tags}
+    runs.change(g.scope.writable.run(run_id), fields)
     return redirect(url_for("ui.run", name=name, run_id=run_id))
 
 
@@ -104,36 +126,6 @@ def receipt(name: str, run_id: str) -> Response:
         run=found,
         receipt=points.receipt(g.db, g.scope.stream(run_id)),
         is_open=not is_fragment(),
-    )
-
-
-def _page(project: Project, found: RunView, fault: ArwxError | None = None) -> Response:
-    choice = view.read(request.args, carry=("against",))
-    shown = figures.shown_runs(project, choice, [found], found.id)
-    sections, metrics_fault = figures.sections(shown, project.objective_metric)
-    others = [one for one in runs.page(g.scope, project, _MOST_OTHERS).items if one.id != found.id]
-    against = _against(project, others, dict(choice.carried).get("against"))
-    return page_or_part(
-        "runs/run.html",
-        "runs/_run.html",
-        head=frame.head(project),
-        run=found,
-        config=_config(found, against),
-        against=against,
-        others=others,
-        summary=columns.flat(found.summary),
-        events=_events(found),
-        files=files.page(g.scope, _MOST_FILES, None, run_id=found.id).items,
-        patches=code.patches(g.scope, downloads.store(), [found]),
-        shown=shown,
-        sections=sections,
-        metrics=charts.keys([found]),
-        metrics_fault=metrics_fault,
-        is_live=found.is_live,
-        may_write=g.scope.allows("write"),
-        may_delete=g.scope.allows("admin"),
-        fault=fault,
-        view=choice,
     )
 
 
