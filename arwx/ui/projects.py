@@ -5,7 +5,7 @@ import math
 from flask import Response, g, redirect, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from arwx import ids, projects
+from arwx import projects
 from arwx.errors import invalid
 from arwx.ui import bp, needs, page_or_part
 
@@ -23,15 +23,13 @@ def project_goal(name: str) -> BaseResponse:
     """Change what the project is after."""
     project = g.scope.writable.project(name)
     metric, target = request.form.get("metric", "").strip(), request.form.get("target", "").strip()
-    if metric and not ids.is_metric_key(metric):
-        raise invalid("metric", "must be 1 to 255 characters without control characters")
     projects.change(
         project,
         {
             "objective_metric": metric or None,
             "lower_is_better": request.form.get("lower") != "no",
             "target": _number(target) if target else None,
-            "description": request.form.get("description", "").strip()[:4000] or None,
+            "description": request.form.get("description", "").strip() or None,
         },
     )
     return redirect(url_for("ui.project", name=name))

@@ -47,6 +47,11 @@ def test_the_goal_is_changed_in_place(ada_at_home: Visitor, ada: Caller) -> None
     assert page.count("Characters") == 2, "beside the goal, and in the form"
     for target in ("soon", "nan", "1e999"):
         assert ada_at_home.send("/p/char-lm", "/p/char-lm/goal", metric="x", target=target).status_code == 422
+    for field, length in (("metric", 256), ("description", 65_537)):
+        assert ada_at_home.send("/p/char-lm", "/p/char-lm/goal", **{field: "a" * length}).status_code == 422
+    long = "Characters " * 900 + "to the end"
+    ada_at_home.send("/p/char-lm", "/p/char-lm/goal", description=long)
+    assert ada.get("/v1/projects/char-lm").json["description"] == long
     ada_at_home.send("/p/char-lm", "/p/char-lm/goal", description="Characters")
     project = ada.get("/v1/projects/char-lm").json
     assert (project["objective_metric"], project["target"], project["description"]) == (None, None, "Characters")
