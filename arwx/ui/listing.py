@@ -14,7 +14,7 @@ from arwx.runs import RunView, Wanted
 from arwx.ui.filters import plain
 from arwx.ui.view import View
 
-MOST_GROUPED = 2000
+MOST_GROUPED, _MOST_GROUPS = 2000, 100
 # Lines of a grouped chart are means of at most so many runs, the newest: their points must all be read.
 MOST_IN_MEANS = 200
 _EXPRESSION = re.compile(r"[<>=~()\"'`]|\b(?:and|or|not|in)\b|^[a-z]+\.\w")
@@ -87,18 +87,18 @@ def _grouped(project: Project, view: View, asked: Wanted) -> Listing:
     now = clock.now()
     groups: dict[str, Group] = {}
     for run in found:
-        value = read(run, now)
-        name = (
-            "none"
-            if value is None
-            else ", ".join(map(str, value)) or "none"
-            if isinstance(value, list)
-            else plain(value)
-        )
+        name = _named(read(run, now))
         group_id = "grp_" + hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
         groups.setdefault(group_id, Group(group_id, name)).runs.append(run)
     ordered = sorted(groups.values(), key=lambda group: _natural(group.name))
-    return Listing(found, groups=ordered[:100])
+    return Listing(found, groups=ordered[:_MOST_GROUPS])
+
+
+def _named(value: object) -> str:
+    """What a group is called by the value that its runs have in common."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else plain(value)
 
 
 def _natural(name: str) -> tuple[int, float, str]:
