@@ -41,7 +41,7 @@ demo: setup
 # The whole suite on SQLite, then what touches the database on a real PostgreSQL.
 test: .venv/.ready-dev $(WHEEL) .chromium
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
-	@ARWX_TEST_DATABASE=postgres $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/api tests/points tests/test_schema.py tests/people tests/attacks/test_input.py tests/attacks/test_races.py tests/test_deploy.py
+	@ARWX_TEST_DATABASE=postgres $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/access tests/api tests/points tests/test_schema.py tests/people tests/attacks/test_input.py tests/attacks/test_races.py tests/test_deploy.py
 
 check: .venv/.ready-dev
 	@$(BIN)/ruff check .

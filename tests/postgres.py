@@ -90,10 +90,11 @@ class Postgres:
         """The folder with `pg_dump` and the rest, of the server's own version."""
         return self._bin
 
-    def create(self, database: str) -> str:
-        """A new, empty database. Answers its URL."""
+    def create(self, database: str, *, like: str = "template1") -> str:
+        """A new database, empty or with what another one holds, in the place of one of this name. Answers its URL."""
         with psycopg.connect(self.url("postgres", driver=False), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{database}"')
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+            connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{like}"')
         return self.url(database)
 
     def _run(self, program: str, *arguments: object) -> None:

@@ -20,7 +20,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from arwx import config, create_app
 from arwx.api import openapi, operation
 from tests.access.test_matrix import address
-from tests.access.world import CANARY, World, build
+from tests.access.world import CANARY, World
 
 load_all_checks()
 FULL = bool(os.environ.get("ARWX_FULL"))
@@ -58,9 +58,8 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    world = build(tmp_path_factory.mktemp("world"))
-    app = world.app(tmp_path_factory.mktemp("fuzzed"))
+def api(world: World, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    app = world.app(tmp_path_factory.mktemp("fuzzed"), "fuzzed")
     yield Api(schemathesis.openapi.from_wsgi("/v1/openapi.json", app), world)
     app.extensions["arwx.db"].engine.dispose()
 

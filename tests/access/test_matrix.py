@@ -14,7 +14,7 @@ from arwx import config, create_app, ui
 from arwx.access import LEVELS, ROLE_LEVELS
 from arwx.api import openapi
 from arwx.db import SAFE_METHODS
-from tests.access.world import CANARY, World, build, keyed, signed_in
+from tests.access.world import CANARY, World, keyed, signed_in
 
 CELLS: Counter[str] = Counter()
 KEYS = {
@@ -44,14 +44,9 @@ def routes() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return build(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
 def unchanging(world: World, tmp_path_factory: pytest.TempPathFactory) -> Flask:
     """One application for all that changes nothing."""
-    return world.app(tmp_path_factory.mktemp("unchanging"))
+    return world.app(tmp_path_factory.mktemp("unchanging"), "unchanging")
 
 
 @pytest.fixture

@@ -10,15 +10,14 @@ from sqlalchemy import event
 
 from arwx.db import SAFE_METHODS
 from tests.access.test_matrix import FORM, address, declared, example, form_token, routes
-from tests.access.world import application, build, keyed, signed_in
+from tests.access.world import World, keyed, signed_in
 from tests.make import Caller, point
 
 NAMED = re.compile(r"<(?!int:)(?:\w+(?:\([^)]*\))?:)?(\w+)>")
 
 
-def test_none_is_asked_for_in_any_place_of_any_address(tmp_path: Path) -> None:
-    world = build(tmp_path)
-    app = application(world.folder)
+def test_none_is_asked_for_in_any_place_of_any_address(world: World, tmp_path: Path) -> None:
+    app = world.app(tmp_path)
     asked = listen(app)
     program, owner = keyed(app, world.keys["admin"]), signed_in(app, world.cookies["owner"])
     form = {"data": {**FORM, "csrf_token": form_token(owner)}}

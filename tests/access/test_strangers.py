@@ -6,12 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access.world import CANARY, World, build, keyed
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return build(tmp_path_factory.mktemp("world"))
+from tests.access.world import CANARY, World, keyed
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from arwx.access import Scope
 from arwx.db import Database
 from arwx.models import User
 from tests.make import Caller, Maker, point
+from tests.postgres import Postgres, admit_application, as_application
 
 CANARY = "CANARY"
 SECRET_KEY = "only-for-tests-" + "x" * 32
@@ -32,29 +33,42 @@ class World:
     """
 
     folder: Path
+    cluster: Postgres | None
     keys: dict[str, str]
     cookies: dict[str, str]
     names: dict[str, str]
     own: dict[str, str]
 
-    def app(self, folder: Path) -> Flask:
-        """An application over a fresh copy of the world."""
+    def app(self, folder: Path, name: str = "changing") -> Flask:
+        """An application over a fresh copy of the world. On PostgreSQL it takes the place of the last of this name."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        return application(folder)
+        if self.cluster is None:
+            return application(folder, _sqlite(folder))
+        return application(folder, as_application(self.cluster.create(name, like="world")))
 
 
-def application(folder: Path) -> Flask:
+def application(folder: Path, database_url: str) -> Flask:
     settings = config.Settings(
-        database_url=f"sqlite:///{folder / 'arwx.db'}", data_dir=folder, secret_key=SECRET_KEY, signup="open"
+        database_url=database_url,
+        data_dir=folder,
+        secret_key=SECRET_KEY,
+        signup="open",
+        blob_url=(folder / "blobs").as_uri(),
     )
     app = create_app(settings)
     app.testing = False
     return app
 
 
-def build(folder: Path) -> World:
-    schema.upgrade(Database(f"sqlite:///{folder / 'arwx.db'}"))
-    app = application(folder)
+def build(folder: Path, cluster: Postgres | None) -> World:
+    """Make the world, as its operator: the copies are served to a role that passes no lock."""
+    url = cluster.create("world") if cluster else _sqlite(folder)
+    database = Database(url)
+    schema.upgrade(database)
+    database.engine.dispose()
+    if cluster:
+        admit_application(url)
+    app = application(folder, url)
     make = Maker(app)
     ada, mallory = make.caller("Ada's lab", scope="admin"), make.caller("Elsewhere", scope="admin")
     names = furnish(ada)
@@ -96,7 +110,11 @@ def build(folder: Path) -> World:
             found = re.search(r"/settings/account/sessions/([0-9a-f]+)/end", page)
             names["place_id"] = found[1] if found else "none"
     app.extensions["arwx.db"].engine.dispose()
-    return World(folder, keys, cookies, names, own)
+    return World(folder, cluster, keys, cookies, names, own)
+
+
+def _sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder / 'arwx.db'}"
 
 
 def account(session: Any, name: str) -> User:
