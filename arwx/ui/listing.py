@@ -40,6 +40,7 @@ class Listing:
     runs: list[RunView]
     next: str | None = None
     groups: list[Group] | None = None
+    group_count: int = 0  # more than are listed, where a field has very many values
     fault: ArwxError | None = None
 
     @property
@@ -91,7 +92,7 @@ def _grouped(project: Project, view: View, asked: Wanted) -> Listing:
         group_id = "grp_" + hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
         groups.setdefault(group_id, Group(group_id, name)).runs.append(run)
     ordered = sorted(groups.values(), key=lambda group: _natural(group.name))
-    return Listing(found, groups=ordered[:_MOST_GROUPS])
+    return Listing(found, groups=ordered[:_MOST_GROUPS], group_count=len(ordered))
 
 
 def _named(value: object) -> str:

@@ -73,6 +73,13 @@ def test_charts_of_a_filtered_table_draw_its_runs(ada_at_home: Visitor, lab: Cal
     assert re.findall(r'<path class="line [^"]+" data-run="([^"]+)"', chart) == ["b"]
 
 
+def test_of_very_many_groups_the_head_says_how_many_there_are(ada_at_home: Visitor, lab: Caller) -> None:
+    for number in range(102):  # and those that have no seed
+        lab.run(config={"seed": number})
+    page = ada_at_home.get("/p/char-lm?by=config.seed").text
+    assert re.search(r"Groups <span[^>]*>100 of 103 · ", page)
+
+
 def test_groups_show_their_mean_between_their_bounds(ada_at_home: Visitor, lab: Caller) -> None:
     page = lens(ada_at_home, "?by=config.lr")
     assert len(rows(page)) == 2
