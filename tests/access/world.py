@@ -60,7 +60,7 @@ def application(folder: Path, database_url: str) -> Flask:
     return app
 
 
-def build(folder: Path, cluster: Postgres | None) -> World:
+def build(folder: Path, cluster: Postgres | None = None) -> World:
     """Make the world, as its operator: the copies are served to a role that passes no lock."""
     url = cluster.create("world") if cluster else _sqlite(folder)
     database = Database(url)
