@@ -21,6 +21,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # it comes without types
     """Asked to end, it serves who has asked, and hangs up on who only holds a connection.
 
     Clients keep connections for a minute or more. Waiting for all of them, each end would take as long as it may.
+    A connection whose answer says `Connection: close` it ends too, once the caller could hear the answer.
     """
 
     def __init__(self, *given: Any, **more: Any) -> None:

@@ -23,6 +23,8 @@ from arwx.runs import RunView
 from arwx.snapshots import Snapshot
 
 _encoder = msgspec.json.Encoder(enc_hook=lambda value: value.tolist())  # numpy arrays and scalars
+# In place of the framework's own sentences.
+_REFUSALS = {404: "There is nothing at this address.", 405: "This address takes the methods of the Allow header alone."}
 
 
 def answer(fields: Any, status: int = 200) -> Response:
@@ -60,13 +62,11 @@ def problem(error: ArwxError) -> Response:
     return response
 
 
-_REFUSALS = {404: "There is nothing at this address.", 405: "This address takes the methods of the Allow header alone."}
-
-
 def http_problem(error: HTTPException) -> Response:
     """What Flask itself refuses, in the same form: unknown addresses, wrong methods."""
-    said = error.description if error.description != type(error).description else _REFUSALS.get(error.code or 500)
-    named = ArwxError(said or error.description or error.name)
+    is_ours = error.description != type(error).description
+    said = error.description if is_ours else _REFUSALS.get(error.code or 500, error.description)
+    named = ArwxError(said or error.name)
     named.status, named.title = error.code or 500, error.name
     named.code = error.name.lower().replace(" ", "_")
     response = problem(named)
